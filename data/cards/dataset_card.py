@@ -12,8 +12,8 @@ import yaml
 from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.licences import PRETRAINED
-from scenepalette.data.shards.kinds import card_of_kind
-from scenepalette.data.shards.manifest import CARD_NAME, SELECTION, licence_of
+from scenepalette.data.shards.kinds import SELECTION, card_of_kind
+from scenepalette.data.shards.manifest import CARD_NAME, licence_of
 from scenepalette.data.shards.schema import ROW_GROUP
 
 # Identifiers that the Hub knows; any other licence is "other" with its name.

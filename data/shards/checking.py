@@ -19,8 +19,8 @@ from PIL import Image
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.storage.files import sha256_of_file
+from scenepalette.data.shards.kinds import SELECTION, settings_of_rows
 from scenepalette.data.shards.manifest import (
-    SELECTION,
     document_problems,
     has_form_of_manifest,
     load_manifest,
@@ -176,8 +176,7 @@ class _Facts:
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> _Facts:
         shards = [(shard["name"], shard["rows"], shard["sha256"]) for shard in manifest["shards"]]
-        settings = manifest["extra"].get("settings")
-        seed = settings.get("seed") if isinstance(settings, Mapping) else None
+        seed = settings_of_rows(manifest["extra"]).get("seed")
         table = table_of_manifest(manifest)
         return cls(
             shards=shards,

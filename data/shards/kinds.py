@@ -13,6 +13,8 @@ from typing import Any
 
 KEY = "kind_card"
 """Where, among a manifest's extra values, a kind that is not among `KIND_CARDS` is described."""
+SELECTION = "selection"
+"""Where, among these values, a set that was selected from another says from which, and by what."""
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
@@ -99,19 +101,34 @@ def described(kind: str, card: KindCard) -> dict[str, Any]:
     return {} if kind in KIND_CARDS else {KEY: asdict(card)}
 
 
+def origin_of(extra: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what of a manifest's extra values says how its rows were made: "fingerprint" and "settings" of their unit.
+
+    Rows that a run selected were made by the unit that they come from, which the selection names.
+    """
+    selection = extra.get(SELECTION)
+    while isinstance(selection, Mapping):
+        if isinstance(selection.get("fingerprint"), str):
+            return selection
+        selection = selection.get("earlier")
+    return extra
+
+
+def settings_of_rows(extra: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings that a manifest's rows were made with; none of rows that no run made."""
+    settings = origin_of(extra).get("settings")
+    return settings if isinstance(settings, Mapping) else {}
+
+
 def card_of_kind(manifest: Mapping[str, Any]) -> KindCard:
     """Return what is said of the kind of a manifest's rows."""
-    extra = manifest["extra"]
-    card = KIND_CARDS.get(manifest["kind"]) or KindCard(**extra[KEY])
-    settings = extra.get("settings")
-    if manifest["kind"] == "partial" and isinstance(settings, Mapping):
-        if settings.get("edits") == "add":
-            return KindCard(_ADDED, card.labels)
-        if settings.get("composite") == "box":
-            return KindCard(_COMPOSITED, card.labels)
-    if manifest["kind"] == "full" and isinstance(settings, Mapping) and settings.get("hardening") == "objects":
-        return _WITH_OBJECTS
-    return card
+    extra, kind = manifest["extra"], manifest["kind"]
+    card, settings = KIND_CARDS.get(kind) or KindCard(**extra[KEY]), settings_of_rows(extra)
+    if kind == "partial" and settings.get("edits") == "add":
+        return KindCard(_ADDED, card.labels)
+    if kind == "partial" and settings.get("composite") == "box":
+        return KindCard(_COMPOSITED, card.labels)
+    return _WITH_OBJECTS if kind == "full" and settings.get("hardening") == "objects" else card
 
 
 def is_kind(name: object) -> bool:

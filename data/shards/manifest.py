@@ -25,8 +25,6 @@ MANIFEST_NAME = "manifest.json"
 CARD_NAME = "README.md"
 CROISSANT_NAME = "croissant.json"
 DOCUMENTS = (CARD_NAME, CROISSANT_NAME)
-SELECTION = "selection"
-"""Where, among a manifest's extra values, a set that was selected from another says from which, and by what."""
 UNLABELLED_TERMS = "unlabelled images under their own terms"
 MAX_MANIFEST_BYTES = 64 * 2**20
 _SHARD_NAME = re.compile(r"train-([0-9]{5})-of-([0-9]{5})\.parquet")

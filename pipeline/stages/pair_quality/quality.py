@@ -17,7 +17,8 @@ from scenepalette.common.storage.files import write_json, writing_explained
 from scenepalette.data.arrays import Pairs, write_label_array
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.exports.selecting import read_columns, write_selection
-from scenepalette.data.shards.manifest import SELECTION, read_manifest, write_manifest
+from scenepalette.data.shards.kinds import SELECTION
+from scenepalette.data.shards.manifest import read_manifest, write_manifest
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.shards.reading import tables_of_folder
 from scenepalette.data.splits.folds import folds_of, judges_of
@@ -260,8 +261,8 @@ class SelectedUnit(Unit):
                         os.replace(path, folder / path.name)
                 shutil.rmtree(staging)
             extra = manifest["extra"]
-            # From here on the manifest's own fingerprint is that of this unit.
-            selection = {**extra[SELECTION], "fingerprint": extra.get("fingerprint")}
+            # From here on the manifest's own fingerprint and settings are those of this unit.
+            selection = {**extra[SELECTION], **{name: extra.get(name) for name in ("fingerprint", "settings")}}
             write_manifest(folder, {**manifest, "extra": {**extra, **identity, SELECTION: selection}})
 
         return write

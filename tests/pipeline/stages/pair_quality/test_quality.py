@@ -15,10 +15,12 @@ import pytest
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.data.shards.checking import verify_shards
+from scenepalette.data.shards.kinds import origin_of
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.evaluation.pair_quality.quality import ROWS_FILE, QualityFile
 from scenepalette.evaluation.pair_quality.selection import score_rows, select_rows
 from scenepalette.pipeline.config import RunConfig, make_config
+from scenepalette.pipeline.finished.filtering import filter_shards
 from scenepalette.pipeline.finished.regenerate import regenerate_rows
 from scenepalette.pipeline.run import Run
 
@@ -108,6 +110,19 @@ def test_an_interrupted_choice_ends_like_an_uninterrupted_one(
     after = {path.name: sha256_of_file(path) for path in home.iterdir()}
     assert {name for name in before if before[name] != after.get(name)} <= {"manifest.json"}  # which holds the time
     assert after.keys() == before.keys() and run.missing(run.names_of("segmenters")) == []
+
+
+def test_a_selection_of_chosen_rows_is_whole(made: tuple[Path, RunConfig], tmp_path: Path) -> None:
+    filter_shards(made[0] / "selected/semi", tmp_path / "few", select=3, at_least=1)
+    assert verify_shards(tmp_path / "few") == []
+
+
+def test_chosen_rows_say_how_they_were_made(made: tuple[Path, RunConfig], tmp_path: Path) -> None:
+    """Whether real pixels are in a row depends on settings of the set that it was chosen from."""
+    folder, _ = made
+    own, chosen = (read_manifest(folder / stage / "semi")["extra"] for stage in ("shards", "selected"))
+    assert origin_of(chosen)["settings"] == origin_of(own)["settings"] == own["settings"]
+    assert origin_of(chosen)["fingerprint"] == own["fingerprint"] != chosen["fingerprint"]
 
 
 def test_rows_of_a_selection_are_made_again_where_they_come_from(made: tuple[Path, RunConfig]) -> None:
