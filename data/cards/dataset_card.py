@@ -54,8 +54,8 @@ COLUMNS = (
 )
 """Columns of schema 1."""
 INSERTED_COLUMNS = (
-    ("inserted_classes", "list<string>", "Names of the classes of the objects that were put into the image."),
-    ("source_ids", "list<string>", "The real sample, then the real object that gave each inserted one its shape."),
+    ("inserted_classes", "list<string>", "Names of the classes of the objects that were put into the row."),
+    ("source_ids", "list<string>", "`source_id`, if there is one, then the real object that gave each its shape."),
 )
 """Columns that schema 2 has behind those of schema 1."""
 

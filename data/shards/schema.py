@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from scenepalette.common.errors import DataError
 from scenepalette.common.png import png_of
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.shards.kinds import INSERTING_KINDS, KIND_CARDS, is_kind, origin_of
+from scenepalette.data.shards.kinds import KIND_CARDS, is_kind, origin_of
 
 SCHEMA_VERSIONS = (1, 2)
 """Schema 2 is schema 1 with the columns of `INSERTED` behind its own; only shards that have them are of schema 2."""
@@ -54,8 +54,10 @@ class Row:
         layout_model: Content hash of the layout model, for pseudo rows of the discriminator that predicted the
             layout; None where none took part.
         image_model: Content hash of the image model, or None where none took part.
-        inserted_classes: Names of the classes of the objects that an insert row was given; None for other kinds.
-        source_ids: `source_id`, then the id of the segment that gave each object its shape; None for other kinds.
+        inserted_classes: Names of the classes of the objects that were put into an insert row, or a full one under
+            hardening by objects, which may lack none; None for other rows.
+        source_ids: `source_id` of an insert row, then the id of the segment that gave each object its shape; None where
+            `inserted_classes` is.
     """
 
     id: str
@@ -249,23 +251,22 @@ def _kind_problems(row: Row) -> list[str]:
 
 def _inserted_problems(row: Row) -> list[str]:
     classes, sources = row.inserted_classes, row.source_ids
-    if row.kind not in INSERTING_KINDS:
-        return (
-            []
-            if classes is sources is None
-            else [f"nothing is inserted into a {row.kind} row: {' and '.join(INSERTED)} must be null"]
-        )
-    problems = []
-    if row.edit_box is None or row.layout_model is not None:
+    if row.kind != "insert" and classes is sources is None:
+        return []
+    if row.kind not in ("insert", "full"):
+        return [f"nothing is inserted into a {row.kind} row: {' and '.join(INSERTED)} must be null"]
+    problems, real = [], row.kind == "insert"
+    if real and (row.edit_box is None or row.layout_model is not None):
         problems.append("an insert row must have an edit_box, and no layout_model: its layout is real but for objects")
-    if not classes:
+    if real and not classes:
         problems.append("an insert row must name the classes of its objects in inserted_classes")
     if None in [*(classes or ()), *(sources or ())]:
         problems.append(f"{' and '.join(INSERTED)} must not hold nulls")
-    elif not sources or _text(sources[0]) != _text(row.source_id):
+    elif real and (not sources or _text(sources[0]) != _text(row.source_id)):
         problems.append("source_ids must begin with the row's source_id")
-    elif classes and len(sources) != 1 + len(classes):
-        problems.append(f"source_ids must name the image and {len(classes)} segment(s), it has {len(sources)} ids")
+    elif len(sources or ()) != real + len(classes or ()) and (classes or not real):
+        named = f"{'the image and ' if real else ''}{len(classes or ())} segment(s)"
+        problems.append(f"source_ids must name {named}, it has {len(sources or ())} ids")
     return problems
 
 
