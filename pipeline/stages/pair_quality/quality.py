@@ -153,7 +153,7 @@ class QualityUnit(Unit):
             segmenter_features(reference, of, EVALUATION_BATCH, run.fabric, run.progress, f"Features of {what} images")
             for of, what in ((pairs, self.kind), (train, "real"))
         ]
-        found, distances = nearest(*features)
+        found, distances = nearest(*features, self._own_images(run, shards, train, len(pairs)))
         between_real = nearest(features[1], features[1], np.arange(len(train)))[1].min()
         divergences = palette_divergence(*stored_palettes(shards, len(pairs)))
         means = read_teachers(run.run_dir / TEACHERS_UNIT, train.table.names).class_means
@@ -181,6 +181,13 @@ class QualityUnit(Unit):
                 "teacher saw one of them; nobody judges these rows, and trusted arms take them as they are.",
                 flush=True,
             )
+
+    def _own_images(self, run: Workspace, shards: Path, train: Pairs, rows: int) -> np.ndarray | None:
+        """Return the training image that each row keeps pixels of, and is near for that reason; None if none does."""
+        if not run.config.generate.keep_real_pixels(PAIR_KINDS[self.kind]):
+            return None
+        places = {as_text(name): place for place, name in enumerate(train.ids)}
+        return np.array([places[source] for (source,) in sources_of(shards)[:rows]])
 
     def _judges(self, run: Workspace, shards: Path, train: Pairs, rows: int) -> list[tuple[int, ...]]:
         """Return for each row the teachers that saw nothing that it was made from."""

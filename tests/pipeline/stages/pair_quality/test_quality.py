@@ -23,6 +23,7 @@ from scenepalette.pipeline.config import RunConfig, make_config
 from scenepalette.pipeline.finished.filtering import filter_shards
 from scenepalette.pipeline.finished.regenerate import regenerate_rows
 from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.stages.pair_quality.quality import sources_of
 
 
 def _config(values: dict[str, Any], **generate: Any) -> RunConfig:
@@ -63,6 +64,18 @@ def test_the_rows_of_the_best_scores_under_the_quotas_are_chosen(made: tuple[Pat
     quotas = np.mean([row["palette_target"] for row in columns], axis=0)
     expected = select_rows(worth, np.array([row["palette_achieved"] for row in columns]), 6, quotas)
     assert _ids(folder / "selected/semi") == [columns[row]["id"] for row in expected]
+
+
+def test_a_row_that_keeps_real_pixels_is_no_copy_for_that(tiny_values: dict[str, Any], tmp_path: Path) -> None:
+    tiny_values["teachers"] = {"kinds": ["insert"]}
+    config = _config(tiny_values, kinds=["semi", "insert"], insert_classes=["car", "vegetation"], candidates=1)
+    run = Run(config, tmp_path / "run")
+    run.make(["quality/insert"])
+    sources = [source for (source,) in sources_of(run.run_dir / "shards/insert")]
+    scores = QualityFile(run.run_dir / "quality/insert" / ROWS_FILE)
+    assert len(scores) == len(sources) == 6
+    assert all(near != source for near, source in zip(scores.column("nearest_id"), sources, strict=True))
+    assert not all(scores.column("copy"))
 
 
 def test_arms_see_as_many_pairs_as_without_and_shards_stay(made: tuple[Path, RunConfig]) -> None:
