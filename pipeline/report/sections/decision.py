@@ -44,9 +44,9 @@ class Decision:
 def decide(document: Mapping[str, Any]) -> Decision:
     """Return what the primary contrast says to do.
 
-    The first of these that applies: there is no contrast; the real arm has not converged; the interval leaves out every
-    gain that is worth it; there are fewer than five paired seeds; the interval lies above zero, by enough or not; more
-    seeds could show the gain, or could not.
+    The first of these that applies: there is no contrast; the real arm has not converged; the interval lies below zero;
+    there are fewer than five paired seeds; the interval leaves out every gain that is worth it; it lies above zero, by
+    enough or not; more seeds could show the gain, or could not.
     """
     primary, least = document["primary"], document["smallest_gain"]
     if primary is None:
@@ -76,7 +76,7 @@ def decide(document: Mapping[str, Any]) -> Decision:
     if high < 0:
         one_seed = ", on these images; seed unknown" if seeds == 1 else ""
         return Decision("do not", f"the arm {primary['treatment']} is worse than {primary['control']}{one_seed}.")
-    if high < least and seeds > 1:
+    if high < least and seeds >= LEAST_SEEDS:
         return Decision("do not", f"the interval leaves out {worth}.")
     if seeds < LEAST_SEEDS:
         held = "promising" if low > 0 else "open"
@@ -95,7 +95,14 @@ def decide(document: Mapping[str, Any]) -> Decision:
         return Decision(
             "do not", f"a gain of {points(wanted, (primary['detectable'],))} points would have shown, and none did."
         )
-    needed = seeds_to_detect(wanted, primary["seed_deviation"] or 0.0, primary["other_error"] or 0.0, MOST_SEEDS)
+    needed = seeds_to_detect(
+        wanted,
+        primary["seed_deviation"] or 0.0,
+        primary["other_error"] or 0.0,
+        MOST_SEEDS,
+        generator_error=primary.get("generator_error") or 0.0,
+        generators=len(primary.get("generator_seeds", [])),
+    )
     if needed is None or needed <= seeds:
         return Decision(
             "do not",
