@@ -206,17 +206,51 @@ def detectable_effect(standard_error: float, seeds: int, degrees: float | None =
     return float((scipy.stats.t.ppf(0.5 + LEVEL / 2, degrees) + scipy.stats.t.ppf(POWER, degrees)) * standard_error)
 
 
-def seeds_to_detect(effect: float, seed_deviation: float, other_error: float, most: int) -> int | None:
+def detectable_by_seeds(
+    seeds: int, seed_deviation: float, other_error: float, *, generator_error: float = 0.0, generators: int = 1
+) -> float:
+    """Return the smallest true difference that so many paired seeds find; see `detectable_effect`.
+
+    The deviation between blocks of images counts as known as well as that between seeds, which there are no more of.
+
+    Args:
+        seeds: Paired seeds.
+        seed_deviation: Standard deviation of the difference between them.
+        other_error: Standard error that more of them do not lower: of the images, and of generator seeds.
+        generator_error: The part of it that is of generator seeds; 0 where there are not several.
+        generators: Generator seeds.
+    """
+    if seeds < 2:
+        return float("nan")
+    variance, of_generators = seed_deviation**2 / seeds + other_error**2, generator_error**2
+    levels = [np.array([variance - of_generators]), np.array([of_generators])]
+    degrees = degrees_of_freedom(levels, [seeds, generators])
+    return detectable_effect(float(np.sqrt(variance)), seeds, float(degrees[0]))
+
+
+def seeds_to_detect(
+    effect: float,
+    seed_deviation: float,
+    other_error: float,
+    most: int,
+    *,
+    generator_error: float = 0.0,
+    generators: int = 1,
+) -> int | None:
     """Return how many paired seeds find a difference with 80 % power, or None if even the largest number does not.
 
     Args:
         effect: The true difference.
-        seed_deviation: Standard deviation of the difference between paired seeds.
-        other_error: Standard error that more seeds do not lower, such as that of the test images.
+        seed_deviation: See `detectable_by_seeds`, as the others.
+        other_error: Standard error that more seeds do not lower.
         most: Largest number to consider.
+        generator_error: The part of it that is of generator seeds.
+        generators: Generator seeds.
     """
     for seeds in range(2, most + 1):
-        error = float(np.hypot(seed_deviation / np.sqrt(seeds), other_error))
-        if detectable_effect(error, seeds) <= effect:
+        found = detectable_by_seeds(
+            seeds, seed_deviation, other_error, generator_error=generator_error, generators=generators
+        )
+        if found <= effect:
             return seeds
     return None

@@ -12,8 +12,8 @@ import yaml
 from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.licences import PRETRAINED, licence_id
-from scenepalette.data.shards.kinds import card_of_kind
-from scenepalette.data.shards.manifest import CARD_NAME, SELECTION, licence_of
+from scenepalette.data.shards.kinds import SELECTION, card_of_kind
+from scenepalette.data.shards.manifest import CARD_NAME, licence_of
 from scenepalette.data.shards.schema import ROW_GROUP
 
 # Identifiers that the Hub knows; any other licence is "other" with its name.
@@ -47,8 +47,8 @@ COLUMNS = (
 )
 """Columns of schema 1."""
 INSERTED_COLUMNS = (
-    ("inserted_classes", "list<string>", "Names of the classes of the objects that were put into the image."),
-    ("source_ids", "list<string>", "The real sample, then the real object that gave each inserted one its shape."),
+    ("inserted_classes", "list<string>", "Names of the classes of the objects that were put into the row."),
+    ("source_ids", "list<string>", "`source_id`, if there is one, then the real object that gave each its shape."),
 )
 """Columns that schema 2 has behind those of schema 1."""
 

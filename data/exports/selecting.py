@@ -15,7 +15,8 @@ import pyarrow as pa
 from scenepalette.common.errors import ConfigError
 from scenepalette.data.cards.croissant import write_croissant
 from scenepalette.data.cards.dataset_card import write_card
-from scenepalette.data.shards.manifest import SELECTION, make_manifest, table_of_manifest, write_manifest
+from scenepalette.data.shards.kinds import SELECTION
+from scenepalette.data.shards.manifest import make_manifest, table_of_manifest, write_manifest
 from scenepalette.data.shards.reading import open_folder, open_shard, tables_of_folder
 from scenepalette.data.shards.schema import schema_of, shard_name
 from scenepalette.data.shards.writing import write_tables

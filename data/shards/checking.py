@@ -20,8 +20,8 @@ from PIL import Image
 from scenepalette.common.errors import DataError
 from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.common.wording import listed
+from scenepalette.data.shards.kinds import SELECTION, settings_of_rows
 from scenepalette.data.shards.manifest import (
-    SELECTION,
     document_problems,
     has_form_of_manifest,
     load_manifest,
@@ -173,8 +173,7 @@ class _Facts:
         self.features = [(schema_of(each, self.schema).metadata or {})[b"huggingface"] for each in (table, None)]
         self.kind: str = manifest["kind"]
         self.models: Mapping[str, Any] = manifest["models"]
-        settings = extra.get("settings")
-        seed = settings.get("seed") if isinstance(settings, Mapping) else None
+        seed = settings_of_rows(extra).get("seed")
         self.seed = seed if isinstance(seed, int) else None
         self.collection = collection_of(manifest)
         self.numbered = re.compile(rf"{re.escape(self.kind)}-(?:[0-9a-f]{{8}}-)?([0-9]{{1,18}})")

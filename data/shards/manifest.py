@@ -18,7 +18,7 @@ from scenepalette.common.storage.files import read_json, sealed, sha256_of_file,
 from scenepalette.common.wording import listed
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.licences import PRETRAINED
-from scenepalette.data.shards.kinds import INSERTING_KINDS, KIND_CARDS, is_known
+from scenepalette.data.shards.kinds import KIND_CARDS, is_known, puts_objects
 from scenepalette.data.shards.schema import SCHEMA_VERSIONS
 from scenepalette.data.shards.writing import ShardInfo
 
@@ -26,8 +26,6 @@ MANIFEST_NAME = "manifest.json"
 CARD_NAME = "README.md"
 CROISSANT_NAME = "croissant.json"
 DOCUMENTS = (CARD_NAME, CROISSANT_NAME)
-SELECTION = "selection"
-"""Where, among a manifest's extra values, a set that was selected from another says from which, and by what."""
 UNLABELLED_TERMS = "unlabelled images under their own terms"
 MAX_MANIFEST_BYTES = 64 * 2**20
 _SHARD_NAME = re.compile(r"train-([0-9]{5})-of-([0-9]{5})\.parquet")
@@ -95,7 +93,7 @@ def make_manifest(
     """
     ordered = sorted(shards, key=lambda shard: shard.name)
     manifest = {
-        "schema": _schema_of_kind(kind),
+        "schema": _schema_of(kind, extra or {}),
         "kind": kind,
         "rows": sum(shard.rows for shard in ordered),
         "bytes": sum(shard.bytes for shard in ordered),
@@ -193,8 +191,8 @@ def manifest_problems(manifest: Any) -> list[str]:
     return [*_content_problems(manifest), *_seal_problems(manifest)]
 
 
-def _schema_of_kind(kind: str) -> int:
-    return 2 if kind in INSERTING_KINDS else 1
+def _schema_of(kind: str, extra: Mapping[str, Any]) -> int:
+    return 2 if puts_objects(kind, extra) else 1
 
 
 def _content_problems(manifest: Mapping[str, Any]) -> list[str]:
@@ -205,7 +203,7 @@ def _content_problems(manifest: Mapping[str, Any]) -> list[str]:
     problems = []
     if parsed.schema_ not in SCHEMA_VERSIONS:
         problems.append(f"schema is {parsed.schema_}; this version reads {_VERSIONS}")
-    elif parsed.schema_ != (schema := _schema_of_kind(parsed.kind)):
+    elif parsed.schema_ != (schema := _schema_of(parsed.kind, parsed.extra)):
         problems.append(f"schema is {parsed.schema_}; {parsed.kind} pairs have {schema}")
     if not is_known(parsed.kind, parsed.extra):
         problems.append(f"kind is {parsed.kind!r}, not one of {', '.join(KIND_CARDS)}")

@@ -66,7 +66,8 @@ class QualityRow:
         agreement: Share of the labelled pixels to which the teachers give the class of the label.
         mean_loss: Mean cross-entropy of the teachers against the label.
         trusted_loss: The same over the trusted pixels: how hard the row is where it is right; None if there are none.
-        nearest_id: The training image whose features are nearest to those of the row's image.
+        nearest_id: The training image whose features are nearest to those of the row's image; of a row that keeps
+            pixels of one, another.
         nearest_distance: The Euclidean distance between both.
         copy: Whether it is less than the distance of any training image to its own nearest neighbour.
         palette_kl: Divergence of the achieved palette from the one asked for, in nats.

@@ -41,7 +41,7 @@ def harden(batch: LayoutBatch, hardening: Hardening, palettes: Tensor, kept: Ten
         batch: What a layout generator put out.
         hardening: "argmax": the largest share at each pixel, or the drawn class. "exact": by `harden_exactly` from
             smoothed shares, since what a class lacks would else be made up by single pixels all over the layout.
-            "objects": as "argmax"; what is lacking is added by `PairMaker.generate_layouts`.
+            "objects": as "argmax"; what is lacking is added by `PairMaker.put_lacking_objects`.
         palettes: BK, what exact hardening keeps to where it chooses.
         kept: int64 [B, H, W], class ids that exact hardening leaves as they are, IGNORE_ID where it chooses; None to
             choose everywhere.

@@ -29,7 +29,7 @@ from scenepalette.generators.layouts.settings import Edits
 from scenepalette.generators.pairs.batches import BatchSize
 from scenepalette.generators.pairs.class_budget import ClassBudget, palette_holding
 from scenepalette.generators.pairs.composite import RealPart, composite, usual_feather
-from scenepalette.generators.pairs.placement import draw_objects, lacking_objects
+from scenepalette.generators.pairs.placement import Placement, draw_objects, lacking_objects
 from scenepalette.generators.pairs.segment_bank import SegmentBank, build_bank, chosen_classes
 from scenepalette.generators.palettes import PaletteControls, PaletteSampler
 from scenepalette.training.arms import Arm
@@ -42,11 +42,11 @@ Composite = Literal["none", "box"]
 
 
 class Inserted(NamedTuple):
-    """The objects that were put into a real image.
+    """The objects that were put into a layout.
 
     Attributes:
         classes: Names of their classes.
-        source_ids: Id of the image's sample, then of each object's segment.
+        source_ids: Id of the sample whose layout and image it is, if these are real, then of each object's segment.
     """
 
     classes: tuple[str, ...]
@@ -63,7 +63,7 @@ class Layouts(NamedTuple):
         sources: Real sample, or unlabelled image, behind each row; None where there is none.
         boxes: Part of each row that was made again, or None.
         composites: What each row keeps of a real image; None where whole images are painted.
-        inserted: Objects that were put into each row; None for kinds that insert nothing.
+        inserted: Objects that were put into each row; None where nothing is inserted.
     """
 
     labels: Tensor
@@ -304,11 +304,13 @@ class PairMaker:
     ) -> Tensor:
         """Return label maps from the layout generator, each from its own sources of noise and drawn classes.
 
+        Hardening by objects leaves them as "argmax" does; see `put_lacking_objects`.
+
         Args:
             indices: B indices of rows.
             randoms: A source of randomness for each of them.
             condition: What the generator takes beside its noise, on the device.
-            palettes: BK, the shares that hardening keeps to, exactly or by objects.
+            palettes: BK, the shares that exact hardening keeps to.
             kept: BHW class ids that it leaves as they are, IGNORE_ID where it chooses; None to choose everywhere.
         """
         assert self.layout_generator is not None
@@ -318,11 +320,31 @@ class PairMaker:
         generators = [torch_generator(self.seed, "generate", self.kind.name, "classes", index) for index in indices]
         batch = self.layout_generator(noise, *condition, generators=generators)
         # As bytes, which they fit into: an eighth of what a GPU would have to send.
-        labels = harden(batch, self.hardening, palettes, kept).to(torch.uint8).cpu().long()
-        if self.hardening == "objects":
-            for label, palette, random in zip(labels.numpy(), palettes.cpu().numpy(), randoms, strict=True):
-                draw_objects(label, lacking_objects(label, palette, self.bank, random))
-        return labels
+        return harden(batch, self.hardening, palettes, kept).to(torch.uint8).cpu().long()
+
+    def put_lacking_objects(
+        self, labels: Tensor, palettes: np.ndarray, randoms: list[np.random.Generator]
+    ) -> list[Inserted]:
+        """Put objects of the bank into layouts, in place, where they hold less of its classes than was asked for.
+
+        Args:
+            labels: int64 [B, H, W] on the CPU, class ids.
+            palettes: float [B, K], the shares that were asked for.
+            randoms: A source of randomness for each layout.
+        """
+        inserted = []
+        for label, palette, random in zip(labels.numpy(), palettes, randoms, strict=True):
+            placements = lacking_objects(label, palette, self.bank, random)
+            draw_objects(label, placements)
+            inserted.append(self.inserted(placements))
+        return inserted
+
+    def inserted(self, placements: Sequence[Placement], *source: str) -> Inserted:
+        """Return what a row says of its objects; `source` is the id of the sample that they are put into, if any."""
+        names = self.train.table.names
+        return Inserted(
+            tuple(names[each.class_id] for each in placements), (*source, *(each.segment.id for each in placements))
+        )
 
     def _images(self, layout: Tensor, indices: list[int]) -> Tensor:
         """Return the images of layouts, B3HW on the device."""

@@ -61,4 +61,7 @@ class Full(PairKind):
         palettes = maker.sample_palettes(indices, randoms)
         target = torch.from_numpy(palettes).float().to(maker.fabric.device)
         layout = maker.generate_layouts(indices, randoms, target, palettes=torch.from_numpy(palettes))
-        return Layouts(layout, layout, palettes, [None] * len(indices), [None] * len(indices))
+        objects = maker.hardening == "objects"
+        inserted = maker.put_lacking_objects(layout, palettes, randoms) if objects else None
+        nothing = [None] * len(indices)
+        return Layouts(layout, layout, palettes, sources=nothing, boxes=nothing, inserted=inserted)

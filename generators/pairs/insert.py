@@ -63,9 +63,7 @@ class Insert(PairKind):
             for layout in (labels[i], painted[i]):
                 draw_objects(layout, placements)
             boxes.append(box_around([each.box for each in placements]))
-            source = str(real.sources[i])
-            names = tuple(maker.train.table.names[each.class_id] for each in placements)
-            inserted.append(Inserted(names, (source, *(each.segment.id for each in placements))))
+            inserted.append(maker.inserted(placements, str(real.sources[i])))
             image = np.asarray(maker.train.images[chosen[i]])
             composites.append(RealPart(image, [each.box for each in placements], before == painted[i]))
         targets = np.stack([palette_of_label(label.astype(np.uint8), maker.num_classes) for label in labels])

@@ -101,20 +101,25 @@ def lacking_objects(
     Returns:
         The farther ones first; none where nothing is lacking or fits.
     """
-    held, ends = np.bincount(label.reshape(-1), minlength=len(palette)), rows_below(label)
+    ends, drawn = rows_below(label), label.copy()
     placed: list[Placement] = []
     for class_id in sorted(bank.classes, key=lambda each: bank.shares[each]):
-        lacking, segments = palette[class_id] * label.size - held[class_id], bank.classes[class_id].segments
-        tries = 0
+        asked, segments = palette[class_id] * label.size, bank.classes[class_id].segments
+        tries, lacking = 0, asked - np.count_nonzero(drawn == class_id)
         while lacking > 0 and tries < TRIES:
             segment = segments[int(random.integers(len(segments)))]
             found = _place(label, ends, bank, class_id, segment, random)
             tries += 1
-            if found is None or found.visible.sum() > 2 * lacking or _covers(found, placed):
+            if found is None or _covers(found, placed):
+                continue
+            # Pixels that were of the class before bring it no nearer.
+            tried = drawn.copy()
+            draw_objects(tried, [found])
+            left = asked - np.count_nonzero(tried == class_id)
+            if abs(left) >= lacking:
                 continue
             placed.append(found)
-            lacking -= found.visible.sum()
-            tries = 0
+            drawn, lacking, tries = tried, left, 0
     return _farther_first(placed)
 
 

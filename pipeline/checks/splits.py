@@ -82,9 +82,15 @@ def examine_classes(table: ClassTable, in_train: np.ndarray, in_test: np.ndarray
         return Findings([f"{text}. Take another test split, or check that ids mean the same classes in both."], [])
     warnings = []
     if missing := names(in_train & ~in_test):
-        warnings.append(f"{where}: no test label shows {', '.join(missing)}: how well it is found cannot be measured.")
+        warnings.append(
+            f"{where}: no test label shows {', '.join(missing)}: how well it is found cannot be measured. Test on "
+            "other images as well, or read the scores as those of the other classes."
+        )
     if unknown := names(in_test & ~in_train):
-        warnings.append(f"{where}: no training label shows {', '.join(unknown)}: it cannot be learned and counts as 0.")
+        warnings.append(
+            f"{where}: no training label shows {', '.join(unknown)}: it cannot be learned and counts as 0. Add "
+            "training images that show it, or leave it out of the evaluated classes."
+        )
     return Findings([], warnings)
 
 

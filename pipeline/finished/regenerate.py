@@ -18,7 +18,8 @@ import numpy as np
 from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.storage.files import sha256_of_file, write_atomically
-from scenepalette.data.shards.manifest import SELECTION, read_manifest
+from scenepalette.data.shards.kinds import SELECTION
+from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import read_values
 from scenepalette.data.shards.schema import collection_of, decode_image, decode_label, encode_row, row_id
 from scenepalette.pipeline.config import GenerateConfig

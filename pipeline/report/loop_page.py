@@ -199,7 +199,7 @@ def build_loop_document(inputs: LoopInputs) -> tuple[dict[str, Any], dict[str, F
             "p_value": primary.p_value,
             "detectable": primary.detectable,
             "seeds": primary.seeds,
-            "verdict": verdict(primary.miou),
+            "verdict": verdict(primary.miou, primary.p_value),
         },
         "shares": {
             kind: {what: dict(zip(names, values, strict=True)) for what, values in shares.items()}

@@ -57,7 +57,7 @@ class ArmCost:
 
     Attributes:
         generators: Training of the generators that its pairs come from, and the fit of their palettes.
-        pairs: Production of its pairs.
+        pairs: Production of its pairs, with the teachers that judge them.
         training: Mean training of its segmenter beyond that of the arm "real", at least 0.
     """
 

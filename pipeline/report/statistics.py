@@ -26,7 +26,7 @@ from scenepalette.evaluation.contrasts import (
     block_weights,
     bootstrap_p_value,
     degrees_of_freedom,
-    detectable_effect,
+    detectable_by_seeds,
     draws_of_level,
     holm,
     percentile_interval,
@@ -113,7 +113,7 @@ class ArmStatistics:
         """What the interval of `delta` and its adjusted p-value allow to say together."""
         if self.name == REAL_ARM:
             return "reference"
-        return verdict(self.delta) if self.p_adjusted < 1 - LEVEL else UNDECIDED
+        return verdict(self.delta, self.p_adjusted)
 
 
 @dataclass(frozen=True)
@@ -167,11 +167,14 @@ class Comparison:
     primary: PrimaryContrast | None
 
 
-def verdict(difference: Difference) -> Verdict:
-    """Read an interval: a gain or a loss only where it lies on one side of zero."""
-    if difference.low > ROUNDING:
+def verdict(difference: Difference, p_value: float = 0.0) -> Verdict:
+    """Read an interval: a gain or a loss only where it lies on one side of zero, and a p-value is below 0.05.
+
+    With two or three seeds no percentile lies as far out as Student's t, which the p-value is by.
+    """
+    if p_value < 1 - LEVEL and difference.low > ROUNDING:
         return "gains"
-    if difference.high < -ROUNDING:
+    if p_value < 1 - LEVEL and difference.high < -ROUNDING:
         return "loses"
     return UNDECIDED
 
@@ -398,13 +401,9 @@ def _primary_contrast(
     images = scores.images_alone[treatment][:, MIOU] - scores.images_alone[control][:, MIOU]
     image_error = float(np.nanstd(images)) if not np.isnan(images).all() else float("nan")
     by_generator = scores.by("generator_seed", treatment)
-    several = len(by_generator) > 1
     generator_error = _deviation(list(by_generator.values())) / math.sqrt(len(by_generator))
-    other_error = math.hypot(image_error, generator_error) if several else image_error
-    by_seeds = deviation / math.sqrt(len(seeds)) if len(seeds) > 1 else float("nan")
-    # As if the deviation between blocks were known as well as that between seeds, which there are no more of.
-    levels = [np.array([by_seeds**2 + image_error**2]), np.array([generator_error**2 if several else 0.0])]
-    degrees = float(degrees_of_freedom(levels, [len(seeds), len(by_generator)])[0])
+    of_generators = 0.0 if math.isnan(generator_error) else generator_error
+    other_error = math.hypot(image_error, of_generators)
     return PrimaryContrast(
         treatment=treatment,
         control=control,
@@ -420,8 +419,10 @@ def _primary_contrast(
         seed_deviation=deviation,
         other_error=other_error,
         generator_error=generator_error,
-        detectable=detectable_effect(math.hypot(by_seeds, other_error), len(seeds), degrees),
-        detectable_by_seeds=detectable_effect(by_seeds, len(seeds)),
+        detectable=detectable_by_seeds(
+            len(seeds), deviation, other_error, generator_error=of_generators, generators=len(by_generator)
+        ),
+        detectable_by_seeds=detectable_by_seeds(len(seeds), deviation, 0.0),
     )
 
 

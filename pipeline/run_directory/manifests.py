@@ -8,7 +8,7 @@ from typing import Any
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.storage.files import content_hash, is_temporary, read_json, sealed
-from scenepalette.data.shards.manifest import SELECTION
+from scenepalette.data.shards.kinds import SELECTION
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"

@@ -14,6 +14,7 @@ from scenepalette.evaluation.contrasts import (
     block_weights,
     bootstrap_p_value,
     degrees_of_freedom,
+    detectable_by_seeds,
     detectable_effect,
     draws_of_level,
     holm,
@@ -76,6 +77,18 @@ def test_seeds_to_detect_are_the_first_that_suffice() -> None:
     # Six: (2.571 + 0.920) x sqrt(0.81 / 6 + 0.25) = 2.17; seven: (2.447 + 0.906) x sqrt(0.81 / 7 + 0.25) = 2.03.
     assert seeds_to_detect(2.1, 0.9, 0.5, 20) == 7
     assert seeds_to_detect(1.0, 0.9, 0.5, 20) is None  # the images alone hide it
+
+
+def test_few_generator_seeds_hide_what_more_segmenter_seeds_would_show() -> None:
+    """Two generators: their error has one degree of freedom, however many seeds there are."""
+    assert seeds_to_detect(2.1, 0.9, 0.5, 20) == 7
+    of_two = {"generator_error": 0.4, "generators": 2}
+    # By hand at 20 seeds: variance 0.81 / 20 + 0.25, of which 0.16 are of generators; Satterthwaite's degrees.
+    variance, of_generators = 0.81 / 20 + 0.25, 0.16
+    degrees = variance**2 / ((variance - of_generators) ** 2 / 19 + of_generators**2)
+    expected = (stats.t.ppf(0.975, degrees) + stats.t.ppf(0.8, degrees)) * math.sqrt(variance)
+    assert detectable_by_seeds(20, 0.9, 0.5, **of_two) == pytest.approx(expected)
+    assert seeds_to_detect(2.1, 0.9, 0.5, 20, **of_two) is None
 
 
 def test_images_of_a_block_come_together_and_one_block_fewer_is_drawn() -> None:

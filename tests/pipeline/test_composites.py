@@ -114,7 +114,9 @@ def test_full_shards_with_objects_are_made_again_alike_and_say_where_shapes_come
     folder = run_dir / "shards/full"
     assert verify_shards(folder) == []
     manifest = read_manifest(folder)
-    assert manifest["extra"]["settings"]["insert_classes"] == ["car", "vegetation"]
+    assert manifest["schema"] == 2 and manifest["extra"]["settings"]["insert_classes"] == ["car", "vegetation"]
+    rows = list(iterate_rows(folder))
+    assert any(row.source_ids for row in rows) and all(row.inserted_classes is not None for row in rows)
     assert "added in the shapes of real objects" in card_text(manifest, table_of_manifest(manifest))
     (again,) = regenerate_rows(folder, ["1"], run_dir)
     assert again.differences == ()

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from scenepalette.evaluation.contrasts import seeds_to_detect
 from scenepalette.pipeline.report.results import LONGER_ARM, REAL_ARM
-from scenepalette.pipeline.report.wording import arm_named, points, seeds_of_contrast
+from scenepalette.pipeline.report.wording import arm_named, direction, points, seeds_of_contrast
 from scenepalette.pipeline.request import assignment
 from scenepalette.pipeline.run_directory.ownership import CONFIG
 
@@ -44,15 +44,15 @@ class Decision:
 def decide(document: Mapping[str, Any]) -> Decision:
     """Return what the primary contrast says to do.
 
-    The first of these that applies: there is no contrast; the real arm has not converged; the interval leaves out every
-    gain that is worth it; there are fewer than five paired seeds; the interval lies above zero, by enough or not; more
-    seeds could show the gain, or could not.
+    The first of these that applies: there is no contrast; the real arm has not converged; the interval lies below zero;
+    there are fewer than five paired seeds; the interval leaves out every gain that is worth it; it lies above zero, by
+    enough or not; more seeds could show the gain, or could not.
     """
     primary, least = document["primary"], document["smallest_gain"]
     if primary is None:
         return Decision("do not", "no arm adds generated pairs to real labels, so nothing was tried.")
     real, longer = arm_named(document, REAL_ARM), further_gain(document)
-    if longer is not None and longer["mean"] >= least and longer["ci95"][0] > 0:
+    if longer is not None and still_gains(document):
         gain = points(longer["mean"], (least,))
         return Decision(
             "do not",
@@ -76,7 +76,7 @@ def decide(document: Mapping[str, Any]) -> Decision:
     if high < 0:
         one_seed = ", on these images; seed unknown" if seeds == 1 else ""
         return Decision("do not", f"the arm {primary['treatment']} is worse than {primary['control']}{one_seed}.")
-    if high < least and seeds > 1:
+    if high < least and seeds >= LEAST_SEEDS:
         return Decision("do not", f"the interval leaves out {worth}.")
     if seeds < LEAST_SEEDS:
         held = "promising" if low > 0 else "open"
@@ -95,7 +95,14 @@ def decide(document: Mapping[str, Any]) -> Decision:
         return Decision(
             "do not", f"a gain of {points(wanted, (primary['detectable'],))} points would have shown, and none did."
         )
-    needed = seeds_to_detect(wanted, primary["seed_deviation"] or 0.0, primary["other_error"] or 0.0, MOST_SEEDS)
+    needed = seeds_to_detect(
+        wanted,
+        primary["seed_deviation"] or 0.0,
+        primary["other_error"] or 0.0,
+        MOST_SEEDS,
+        generator_error=primary.get("generator_error") or 0.0,
+        generators=len(primary.get("generator_seeds", [])),
+    )
     if needed is None or needed <= seeds:
         return Decision(
             "do not",
@@ -113,6 +120,12 @@ def decide(document: Mapping[str, Any]) -> Decision:
 def further_gain(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return what the real arm gains from twice its steps, with the interval, or None where that was not tried."""
     return next((arm["delta_vs_real"] for arm in document["arms"] if arm["name"] == LONGER_ARM), None)
+
+
+def still_gains(document: Mapping[str, Any]) -> bool:
+    """Tell whether twice its steps gain the real arm as much as is worth it, and beyond chance."""
+    longer = further_gain(document)
+    return longer is not None and (longer["mean"] or 0.0) >= document["smallest_gain"] and direction(longer) == "▲"
 
 
 def _what_could(primary: Mapping[str, Any]) -> str:

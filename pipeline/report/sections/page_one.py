@@ -8,7 +8,7 @@ from typing import Any
 from scenepalette.evaluation.registry import name_and_reason
 from scenepalette.pipeline.report.page import Block, Bullets, Cell, Code, Heading, Table, Text
 from scenepalette.pipeline.report.results import LONGER_ARM, REAL_ARM
-from scenepalette.pipeline.report.sections.decision import decide, further_gain, next_command
+from scenepalette.pipeline.report.sections.decision import decide, further_gain, next_command, still_gains
 from scenepalette.pipeline.report.sections.shortfall import ENOUGH
 from scenepalette.pipeline.report.wording import (
     FEW_BLOCKS,
@@ -184,9 +184,9 @@ def _convergence(document: Mapping[str, Any]) -> str:
         return f"Not known: its curve is flat at the end ({seen}), as that of a short training is; add {LONGER_ARM}."
     if longer is None or longer["mean"] is None:
         return f"Not known: add the arm {LONGER_ARM}, which trains on real pairs for twice the steps."
+    answer = "Not known" if longer["ci95"][0] is None else "No" if still_gains(document) else "Yes"
     gain = f"{estimated(longer)} points {interval(longer, signed=True)}"
-    enough = longer["mean"] < document["smallest_gain"] or not longer["ci95"][0] > 0
-    return f"{'Yes' if enough else 'No'}: twice the steps ({LONGER_ARM}) change its mIoU by {gain}."
+    return f"{answer}: twice the steps ({LONGER_ARM}) change its mIoU by {gain}."
 
 
 def missing_metrics(document: Mapping[str, Any]) -> str:

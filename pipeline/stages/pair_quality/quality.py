@@ -17,7 +17,8 @@ from scenepalette.common.storage.files import write_json, writing_explained
 from scenepalette.data.arrays import Pairs, write_label_array
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.exports.selecting import read_columns, write_selection
-from scenepalette.data.shards.manifest import SELECTION, read_manifest, write_manifest
+from scenepalette.data.shards.kinds import SELECTION
+from scenepalette.data.shards.manifest import read_manifest, write_manifest
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.shards.reading import tables_of_folder
 from scenepalette.data.splits.folds import folds_of, judges_of
@@ -148,7 +149,7 @@ class QualityUnit(Unit):
             segmenter_features(reference, of, EVALUATION_BATCH, run.fabric, run.progress, f"Features of {what} images")
             for of, what in ((pairs, self.kind), (train, "real"))
         ]
-        found, distances = nearest(*features)
+        found, distances = nearest(*features, self._own_images(run, shards, train, len(pairs)))
         between_real = nearest(features[1], features[1], np.arange(len(train)))[1].min()
         divergences = palette_divergence(*stored_palettes(shards, len(pairs)))
         means = read_teachers(run.run_dir / TEACHERS_UNIT, train.table.names).class_means
@@ -176,6 +177,13 @@ class QualityUnit(Unit):
                 "teacher saw one of them; nobody judges these rows, and trusted arms take them as they are.",
                 flush=True,
             )
+
+    def _own_images(self, run: Workspace, shards: Path, train: Pairs, rows: int) -> np.ndarray | None:
+        """Return the training image that each row keeps pixels of, and is near for that reason; None if none does."""
+        if not run.config.generate.keep_real_pixels(PAIR_KINDS[self.kind]):
+            return None
+        places = {as_text(name): place for place, name in enumerate(train.ids)}
+        return np.array([places[source] for (source,) in sources_of(shards)[:rows]])
 
     def _judges(self, run: Workspace, shards: Path, train: Pairs, rows: int) -> list[tuple[int, ...]]:
         """Return for each row the teachers that saw nothing that it was made from."""
@@ -255,8 +263,8 @@ class SelectedUnit(Unit):
                         os.replace(path, folder / path.name)
                 shutil.rmtree(staging)
             extra = manifest["extra"]
-            # From here on the manifest's own fingerprint is that of this unit.
-            selection = {**extra[SELECTION], "fingerprint": extra.get("fingerprint")}
+            # From here on the manifest's own fingerprint and settings are those of this unit.
+            selection = {**extra[SELECTION], **{name: extra.get(name) for name in ("fingerprint", "settings")}}
             write_manifest(folder, {**manifest, "extra": {**extra, **identity, SELECTION: selection}})
 
         return write

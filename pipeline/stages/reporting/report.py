@@ -89,7 +89,7 @@ SHOWN_PAIRS = 8
 SHOWN_FAILURES = 3
 GENERATOR_STAGES = ("palettes", "layouts", "images", "finetuned")
 SELECTION_STAGES = ("shards", "teachers", "quality", "selected")
-"""Of what is made for an arm's pairs once there are generators: their rows, and the choice among them."""
+"""Of what an arm is made from once there are generators: rows of pairs, their teachers' scores, the choice of rows."""
 NOISE_LAYOUTS = 4
 NOISE_DRAWS = 4
 
@@ -282,7 +282,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         controls=controls,
         pairs=dict.fromkeys(config.generate.kinds, config.generate.pairs),
         candidates=config.generate.candidates,
-        costs={arm: cost_of_arm(run, arm, kind) for arm in segmenters.arms if (kind := added_kind(arm))},
+        costs={arm: cost_of_arm(run, arm) for arm in segmenters.arms if added_kind(arm)},
         hourly_price=config.report.hourly_price,
         smallest_gain=config.report.smallest_gain,
         worst_pairs={
@@ -325,17 +325,17 @@ def rare_ids_of(config: RunConfig, train: Pairs, pixels: np.ndarray) -> Sequence
     return named or rare_classes(pixels / max(1, pixels.sum()), table.eval_ids)
 
 
-def cost_of_arm(run: Workspace, arm: str, kind: str) -> ArmCost:
+def cost_of_arm(run: Workspace, arm: str) -> ArmCost:
     """Return the seconds that an arm with generated pairs cost beside the training on real pairs."""
     units = run.planned.run
-    needed = ancestors(units, [run.config.generate.unit_of_pairs(kind)])
+    seeds = run.config.segmenters.seeds
+    needed = ancestors(units, [segmenter_name(arm, seeds[0])])
     made_from = [unit for name, unit in units.items() if name in needed]
     made = [unit for unit in made_from if unit.stage in GENERATOR_STAGES]
     borrowed = any(
         read_record(run.run_dir / unit.name / MANIFEST).get("comes_trained") or BORROWED in unit.settings
         for unit in made
     )
-    seeds = run.config.segmenters.seeds
 
     def training(name: str) -> float:
         seconds = [seconds_spent(run.run_dir, units[segmenter_name(name, seed)]) for seed in seeds]

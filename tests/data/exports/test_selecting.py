@@ -11,7 +11,8 @@ import pytest
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.data.exports.selecting import write_selection
 from scenepalette.data.shards.checking import verify_shards
-from scenepalette.data.shards.manifest import CARD_NAME, SELECTION, read_manifest
+from scenepalette.data.shards.kinds import SELECTION
+from scenepalette.data.shards.manifest import CARD_NAME, read_manifest
 from shard_folders import write_shards  # noqa: F401 (a fixture)
 
 

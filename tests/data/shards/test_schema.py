@@ -95,6 +95,17 @@ def test_rows_with_inserted_objects_are_of_schema_2_which_appends_two_columns(tm
     assert "source_ids" not in facts_of(make_row(0))
 
 
+def test_full_rows_name_the_objects_that_were_added_where_some_can_be(tmp_path):
+    objects = {"inserted_classes": ("pole",), "source_ids": ("real/2#pole@1,2,3,4",)}
+    rows = [make_row(0, **objects), make_row(1, inserted_classes=(), source_ids=())]
+    shards = [write_shard(tmp_path / shard_name(0, 1), rows, table=TABLE)]
+    describe(tmp_path, shards, kind="full", extra={"settings": {"hardening": "objects"}})
+    assert read_manifest(tmp_path)["schema"] == 2 and verify_shards(tmp_path) == []
+    named, without = iterate_rows(tmp_path)
+    assert (named.inserted_classes, named.source_ids) == (["pole"], ["real/2#pole@1,2,3,4"])
+    assert without.inserted_classes == without.source_ids == []
+
+
 def test_a_set_of_schema_1_is_read_as_before(tmp_path):
     make_folder(tmp_path, (2,))
     assert read_manifest(tmp_path)["schema"] == 1 and verify_shards(tmp_path) == []
@@ -115,7 +126,9 @@ def test_a_set_of_schema_1_is_read_as_before(tmp_path):
         ({"layout_model": "a" * 64}, "no layout_model"),
         ({"source_id": None}, "insert row must name the real sample"),
         ({"palette_target": np.full(5, 0.2)}, "palettes must be equal"),
-        ({"kind": "full", "source_id": None, "edit_box": None}, "nothing is inserted into a full row"),
+        ({"kind": "semi", "edit_box": None}, "nothing is inserted into a semi row"),
+        ({"kind": "full", "source_id": None, "edit_box": None}, r"must name 2 segment\(s\), it has 3 ids"),
+        ({"kind": "full", "source_id": None, "edit_box": None, "source_ids": None}, r"2 segment\(s\), it has 0 ids"),
     ],
 )
 def test_what_an_insert_row_says_fits_together(tmp_path, changes, message):

@@ -59,6 +59,17 @@ def test_a_layout_that_lacks_nothing_stays(bank: SegmentBank) -> None:
         assert lacking_objects(label, palette, bank, np.random.default_rng(0)) == []
 
 
+def test_pixels_that_an_object_covers_of_its_own_class_bring_a_layout_no_nearer(bank: SegmentBank) -> None:
+    label = scene()
+    label[22:32] = MAN  # a crowd behind everyone who stands below it
+    counts = np.bincount(label.ravel(), minlength=len(TABLE))
+    counts[[SKY, MAN]] += [-60, 60]
+    for seed in range(5):
+        drawn = label.copy()
+        draw_objects(drawn, lacking_objects(label, counts / PIXELS, bank, np.random.default_rng(seed)))
+        assert abs(np.count_nonzero(drawn == MAN) - counts[MAN]) <= 24
+
+
 def test_objects_share_no_pixels_and_end_where_no_more_fit(bank: SegmentBank) -> None:
     found = lacking_objects(scene(), palette_with(1400, 0), bank, np.random.default_rng(0))
     count = np.zeros(SIZE, dtype=int)
@@ -92,7 +103,13 @@ def test_full_rows_get_objects_of_what_they_lack_whatever_their_batch(fabric: Fa
     rows, plain = list(maker.rows(0, 6, 6)), list(replace(maker, hardening="argmax").rows(0, 6, 6))
     again = [*maker.rows(3, 3, batch_size=2), *maker.rows(0, 3, batch_size=1)]
     assert all(np.array_equal(row.label, rows[row.index].label) for row in again)
+    assert all(row.source_ids == rows[row.index].source_ids for row in again)
+    segments = {segment.id for known in maker.bank.classes.values() for segment in known.segments}
     for row, before in zip(rows, plain, strict=True):
+        assert before.inserted_classes is before.source_ids is None
+        assert row.inserted_classes is not None and row.source_ids is not None and set(row.source_ids) <= segments
+        assert all(f"#{name}@" in each for name, each in zip(row.inserted_classes, row.source_ids, strict=True))
+        assert bool(row.source_ids) == (not np.array_equal(row.label, before.label))
         assert row_problems(row) == []
         changed = row.label[row.label != before.label]
         assert set(changed.tolist()) <= {MAN, SIGN}

@@ -47,6 +47,7 @@ def test_evaluated_classes_that_one_side_lacks_are_named() -> None:
     assert problems == []
     assert [names[1] in warnings[0], names[2] in warnings[1], len(warnings)] == [True, True, 2]
     assert "cannot be measured" in warnings[0] and "cannot be learned" in warnings[1]
+    assert "Test on other images" in warnings[0] and "Add training images" in warnings[1]
     (problem,), warnings = examine_classes(table, in_train, ~in_train, "data.holdout")
     assert "no evaluated class is in training labels and in test labels" in problem and warnings == []
 

@@ -429,14 +429,18 @@ def test_estimate_miou_holds_its_value_in_its_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "expected"),
+    ("low", "high", "p_value", "expected"),
     [
-        (0.001, 0.02, "gains"),
-        (-0.02, -0.001, "loses"),
-        (-0.01, 0.02, "no difference that this evaluation can show"),
-        (0.0, 0.02, "no difference that this evaluation can show"),
-        (float("nan"), float("nan"), "no difference that this evaluation can show"),
+        (0.001, 0.02, 0.04, "gains"),
+        (-0.02, -0.001, 0.04, "loses"),
+        (-0.01, 0.02, 0.04, "no difference that this evaluation can show"),
+        (0.0, 0.02, 0.04, "no difference that this evaluation can show"),
+        (0.001, 0.02, 0.2, "no difference that this evaluation can show"),
+        (-0.02, -0.001, 0.2, "no difference that this evaluation can show"),
+        (float("nan"), float("nan"), float("nan"), "no difference that this evaluation can show"),
     ],
 )
-def test_verdict_needs_an_interval_on_one_side_of_zero(low: float, high: float, expected: str) -> None:
-    assert verdict(Difference(0.005, low, high)) == expected
+def test_verdict_needs_an_interval_on_one_side_of_zero_and_a_small_p_value(
+    low: float, high: float, p_value: float, expected: str
+) -> None:
+    assert verdict(Difference(0.005, low, high), p_value) == expected

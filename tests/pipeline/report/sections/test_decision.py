@@ -66,6 +66,7 @@ def test_no_arm_with_generated_pairs_is_no_reason_to_adopt() -> None:
         ({"mean": -0.02, "interval": (-0.03, -0.01), "seeds": 1}, "do not", "on these images; seed unknown"),
         ({"mean": 0.002, "interval": (-0.004, 0.008)}, "do not", "leaves out +1.0 points"),
         ({"mean": 0.002, "interval": (-0.004, 0.008), "seeds": 1}, "try more seeds", "open with one seed"),
+        ({"mean": 0.002, "interval": (-0.004, 0.008), "seeds": 2}, "try more seeds", "open with 2 paired seeds"),
         ({"seeds": 1, "detectable": None}, "try more seeds", "promising with one seed"),
         ({"seeds": 4}, "try more seeds", "promising with 4 paired seeds"),
         ({"mean": 0.012, "interval": (-0.01, 0.03), "seeds": 2}, "try more seeds", "open with 2 paired seeds"),

@@ -12,7 +12,7 @@ import pytest
 
 from scenepalette.pipeline.report.document import build_document, compare_inputs, write_report
 from scenepalette.pipeline.report.page import Table
-from scenepalette.pipeline.report.results import ArmCost, ReportInputs
+from scenepalette.pipeline.report.results import ArmCost, EvaluatedSplit, ReportInputs
 from scenepalette.pipeline.report.sections import page_one
 
 MakeInputs = Callable[..., ReportInputs]
@@ -97,6 +97,19 @@ def test_twice_the_steps_show_whether_real_data_was_trained_enough(make_inputs: 
     document = _document(replace(inputs, arms=[*inputs.arms, *better]))
     assert _answers(document)["Was real data trained enough"].startswith("No: twice the steps")
     assert "has not converged" in _answers(document)["Why"]
+
+
+def test_one_training_on_one_recording_does_not_show_whether_real_data_was_trained_enough(
+    make_inputs: MakeInputs,
+) -> None:
+    inputs = make_inputs()
+    arms = [run for run in inputs.arms if run.seed == 0]
+    longer = [replace(run, name="real-long", kind=None) for run in arms if run.name == "real+full"]
+    split = EvaluatedSplit("validation", None, [f"drive_{frame}" for frame in range(len(arms[0].confusion))], True)
+    document = _document(replace(inputs, arms=[*arms, *longer], split=split))
+    enough = _answers(document)["Was real data trained enough"]
+    assert enough.startswith("Not known: twice the steps (real-long) change its mIoU by +")
+    assert _answers(document)["Why"].startswith("One training on frames of one recording")
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,15 @@ import pytest
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.data.shards.checking import verify_shards
+from scenepalette.data.shards.kinds import origin_of
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.evaluation.pair_quality.quality import ROWS_FILE, QualityFile
 from scenepalette.evaluation.pair_quality.selection import score_rows, select_rows
 from scenepalette.pipeline.config import RunConfig, make_config
+from scenepalette.pipeline.finished.filtering import filter_shards
 from scenepalette.pipeline.finished.regenerate import regenerate_rows
 from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.stages.pair_quality.quality import sources_of
 
 
 def _config(values: dict[str, Any], **generate: Any) -> RunConfig:
@@ -61,6 +64,18 @@ def test_the_rows_of_the_best_scores_under_the_quotas_are_chosen(made: tuple[Pat
     quotas = np.mean([row["palette_target"] for row in columns], axis=0)
     expected = select_rows(worth, np.array([row["palette_achieved"] for row in columns]), 6, quotas)
     assert _ids(folder / "selected/semi") == [columns[row]["id"] for row in expected]
+
+
+def test_a_row_that_keeps_real_pixels_is_no_copy_for_that(tiny_values: dict[str, Any], tmp_path: Path) -> None:
+    tiny_values["teachers"] = {"kinds": ["insert"]}
+    config = _config(tiny_values, kinds=["semi", "insert"], insert_classes=["car", "vegetation"], candidates=1)
+    run = Run(config, tmp_path / "run")
+    run.make(["quality/insert"])
+    sources = [source for (source,) in sources_of(run.run_dir / "shards/insert")]
+    scores = QualityFile(run.run_dir / "quality/insert" / ROWS_FILE)
+    assert len(scores) == len(sources) == 6
+    assert all(near != source for near, source in zip(scores.column("nearest_id"), sources, strict=True))
+    assert not all(scores.column("copy"))
 
 
 def test_arms_see_as_many_pairs_as_without_and_shards_stay(made: tuple[Path, RunConfig]) -> None:
@@ -108,6 +123,19 @@ def test_an_interrupted_choice_ends_like_an_uninterrupted_one(
     after = {path.name: sha256_of_file(path) for path in home.iterdir()}
     assert {name for name in before if before[name] != after.get(name)} <= {"manifest.json"}  # which holds the time
     assert after.keys() == before.keys() and run.missing(run.names_of("segmenters")) == []
+
+
+def test_a_selection_of_chosen_rows_is_whole(made: tuple[Path, RunConfig], tmp_path: Path) -> None:
+    filter_shards(made[0] / "selected/semi", tmp_path / "few", select=3, at_least=1)
+    assert verify_shards(tmp_path / "few") == []
+
+
+def test_chosen_rows_say_how_they_were_made(made: tuple[Path, RunConfig], tmp_path: Path) -> None:
+    """Whether real pixels are in a row depends on settings of the set that it was chosen from."""
+    folder, _ = made
+    own, chosen = (read_manifest(folder / stage / "semi")["extra"] for stage in ("shards", "selected"))
+    assert origin_of(chosen)["settings"] == origin_of(own)["settings"] == own["settings"]
+    assert origin_of(chosen)["fingerprint"] == own["fingerprint"] != chosen["fingerprint"]
 
 
 def test_rows_of_a_selection_are_made_again_where_they_come_from(made: tuple[Path, RunConfig]) -> None:

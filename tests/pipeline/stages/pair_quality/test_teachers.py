@@ -22,6 +22,7 @@ from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.pair_quality import teachers as stage
 from scenepalette.pipeline.stages.pair_quality.quality import sources_of
 from scenepalette.pipeline.stages.pair_quality.teachers import fold_problems
+from scenepalette.pipeline.stages.reporting.report import cost_of_arm
 from scenepalette.pipeline.trusted import (
     TEACHERS_FILE,
     TEACHERS_UNIT,
@@ -30,6 +31,7 @@ from scenepalette.pipeline.trusted import (
     read_teachers,
     trusted_pairs,
 )
+from scenepalette.pipeline.units.records import seconds_spent
 
 TABLE = ClassTable.unnamed(3)
 
@@ -180,6 +182,20 @@ def test_trusted_labels_are_those_of_the_shards_or_none(
     assert (trusted[kept] == own[kept]).all()
     share = kept.sum() / (own != IGNORE_ID).sum()
     assert 0.3 <= share < 1.0
+
+
+def test_an_arm_that_trusts_teachers_costs_them_as_well(
+    judged_run: tuple[Path, RunConfig, dict[int, list[str]]],
+) -> None:
+    folder, _, _ = judged_run
+    run = Run.open(folder)
+
+    def spent(*names: str) -> float:
+        return sum(seconds_spent(folder, run.planned.run[name]) for name in names)
+
+    judging = spent(*(f"teachers/fold{fold}" for fold in range(3)), TEACHERS_UNIT, "quality/semi")
+    assert judging > 0
+    assert cost_of_arm(run, "semi-trusted").pairs == pytest.approx(spent("shards/semi") + judging)
 
 
 def test_more_pairs_are_scored_once_they_are_made(
