@@ -23,6 +23,7 @@ from scenepalette.common.errors import CheckpointError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.randomness import epoch_batch, seed_step, torch_generator
 from scenepalette.data.arrays import Pairs, images_to_uint8
+from scenepalette.data.device.transfer import to_device
 from scenepalette.data.labels import soft_to_label
 from scenepalette.generators.images.base import FeatureNetwork, Forward, ImageBatch, ImageSettings
 from scenepalette.generators.images.loading import FINE_TUNED_WEIGHTS as IMAGE_WEIGHTS
@@ -92,7 +93,7 @@ class GeneratorStep(NamedTuple):
     Attributes:
         total: The loss to go down.
         parts: Its parts by the names of the metrics log.
-        scene: B3HW images of generated layouts.
+        scene: B3HW images of generated layouts, for the discriminator D2: no gradient passes.
         own: The image system's own batch and the images generated for it; None if its generator is not trained.
     """
 
@@ -196,13 +197,13 @@ class FineTuneTrainees:
             total = total + loss_image.total
             parts |= _prefixed("image", loss_image.parts)
             own = batch, fake
-        return GeneratorStep(total, parts, scene, own)
+        return GeneratorStep(total, parts, scene.detach().clone(), own)  # see `ImageTrainees.generator_loss`
 
     def discriminator_loss(self, indices: np.ndarray, scene: Tensor) -> Tensor:
         """Return D2's loss for the real images at `indices` and the scene of `generator_loss`."""
         real = self.pairs.batch(indices[self.ranks.part].tolist())[0]
-        real_scores = self._scores(real.to(self.discriminator.fabric.device))
-        return hinge_discriminator_loss(real_scores, self._scores(scene.detach()))
+        real_scores = self._scores(to_device(real, self.discriminator.fabric.device))
+        return hinge_discriminator_loss(real_scores, self._scores(scene))
 
     @torch.no_grad()
     def _scenes(self, step: int) -> tuple[Tensor, Tensor]:

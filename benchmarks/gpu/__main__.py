@@ -144,7 +144,9 @@ def _write_table(arguments: argparse.Namespace, options: Options, said: Sequence
     lines += [f"Networks at {options.width} times the papers' widths, random weights; {options.batch} images at once."]
     for part, title in TITLES.items():
         if rows := record.rows(part):
-            columns, cells = table_of({key: value for key, value in row.items() if key != "case"} for row in rows)
+            # What was not measured has no other name than its case's.
+            named = ({key: value for key, value in row.items() if key != "case" or "note" in row} for row in rows)
+            columns, cells = table_of(named)
             lines += ["", f"## {title}", "", markdown_table(columns, cells)]
     lines += _recipe_lines(options.out, last)
     if said:

@@ -155,7 +155,7 @@ class ImageTrainees:
         self.objective.begin(self.source, fabric.device)
 
     def generator_loss(self, step: int, stream: str, indices: np.ndarray) -> tuple[ImageBatch, Tensor, Loss]:
-        """Return the batch of a step, the images generated for it and the generator's loss.
+        """Return the batch of a step, the images generated for it, for the discriminator, and the generator's loss.
 
         Args:
             step: Optimizer step, from 0.
@@ -167,12 +167,14 @@ class ImageTrainees:
         if opponent is None:
             return batch, *self.objective.generator_loss(forward, None, batch)
         with frozen(opponent.module):
-            return batch, *self.objective.generator_loss(forward, opponent.forward, batch)
+            fake, loss = self.objective.generator_loss(forward, opponent.forward, batch)
+        # A copy: CUDA graphs write over what they returned as soon as the discriminator looks at the first images.
+        return batch, fake.detach().clone(), loss
 
     def discriminator_loss(self, batch: ImageBatch, fake: Tensor) -> Loss:
         """Return the discriminator's loss for the images of `generator_loss`; only if there is one."""
         assert self.discriminator is not None
-        return self.objective.discriminator_loss(self.discriminator.forward, batch, fake.detach())
+        return self.objective.discriminator_loss(self.discriminator.forward, batch, fake)
 
     def watch(self, folder: Path, finished: int, stream: str) -> dict[str, float]:
         """Write the average's sample sheet after `finished` steps, leaving it and all random state as they are.

@@ -40,6 +40,7 @@ def _rows(weight: Tensor) -> Tensor:
 
 class _Normalised(torch.autograd.Function):
     @staticmethod
+    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)  # where autocast would round the vectors
     def forward(ctx: Any, weight: Tensor, u: Tensor, v: Tensor, eps: float, moves: bool) -> Tensor:
         rows, right = _rows(weight), _by_columns(v, weight)
         if moves:

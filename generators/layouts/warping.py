@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scenepalette.data.device.transfer import to_device
+
 GRID = 4  # control points a side of the elastic part
 ELASTIC_PART = 0.5  # of the largest shift; the rest is affine
 
@@ -30,8 +32,8 @@ def warp_labels(
     """
     height, width = label.shape[1:]
     count = len(label) * ranks
-    affine = torch.rand(count, 2, 3, generator=random)[part].to(label.device) * 2 - 1
-    bend = torch.rand(count, 2, GRID, GRID, generator=random)[part].to(label.device) * 2 - 1
+    affine = to_device(torch.rand(count, 2, 3, generator=random)[part], label.device) * 2 - 1
+    bend = to_device(torch.rand(count, 2, GRID, GRID, generator=random)[part], label.device) * 2 - 1
     y = torch.linspace(-1, 1, height, device=label.device)[:, None].expand(height, width)
     x = torch.linspace(-1, 1, width, device=label.device)[None].expand(height, width)
     basis = torch.stack([y, x, torch.ones_like(x)])  # each at most 1, so that a third of each adds up to at most 1

@@ -36,7 +36,7 @@ from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.segmenters.loading import build_segmenter
 from scenepalette.training.device.abilities import inference_type
 from scenepalette.training.device.compiling import compiled
-from scenepalette.training.device.speed import speed_of
+from scenepalette.training.device.speed import CompileMode, speed_of
 from scenepalette.training.loop import METRICS_FILE
 from scenepalette.training.settings import settings_of_result
 
@@ -63,7 +63,8 @@ class ImageModel:
         run.fabric.to_device(network)
         speed, device = speed_of(run.fabric), run.fabric.device
         # On a CPU what `prepare_for_inference` puts in place of modules is faster than what a compiler makes of them.
-        compiles = speed.compile if device.type != "cpu" else "off"
+        # CUDA graphs belong to a thread, and pairs are made in others.
+        compiles: CompileMode = "off" if device.type == "cpu" or speed.compile == "off" else "default"
         prepare_for_inference(
             network, inference_type(run.fabric), patches=speed.label_patches, faster=compiles == "off"
         )

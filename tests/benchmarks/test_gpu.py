@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.gpu import __main__ as program
-from benchmarks.gpu import recipe
+from benchmarks.gpu import generators, recipe
 from benchmarks.gpu.record import ATTEMPTS, Record, measure_cases, table_of
-from benchmarks.gpu.scenes import time_calls
+from benchmarks.gpu.scenes import Options, time_calls
 from benchmarks.gpu.trainings import StepRate
 from scenepalette.common.progress import EnoughError
 from scenepalette.pipeline.config import load_config
@@ -68,6 +69,28 @@ def test_a_case_that_was_cut_off_is_tried_again_but_not_for_ever(tmp_path: Path)
     assert Record(tmp_path).is_settled("part", "slow one")
     measure_cases(Record(tmp_path), "part", {"slow one": cut_off}, soon())
     assert Record(tmp_path).rows("part") == [{"case": "slow one", "note": "not finished in its time"}]
+
+
+def options_of(out: Path, precision: str, monkeypatch: pytest.MonkeyPatch) -> Options:
+    monkeypatch.setattr(Options, "precision", precision)
+    return Options(None, out, torch.device("cpu"), ((32, 64),), (32, 64), 2, 2, 0.1)
+
+
+def test_a_device_without_bfloat16_is_not_measured_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert any("bf16" in case for case in generators.cases(options_of(tmp_path, "bf16-mixed", monkeypatch)))
+    cases = generators.cases(options_of(tmp_path, "32-true", monkeypatch))
+    assert cases and not any("bf16" in case for case in cases)
+
+
+def test_the_table_names_what_was_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = Record(tmp_path)
+    record.finish("generators", "oasis 32x64 plain, fp32", {"system": "oasis", "ms per image": 2.0})
+    record.finish("generators", "oasis 32x64 prepared, fp32", {"note": "out of memory"})
+    record.begin("generators", "oasis 32x64 compiled, bf16")
+    program._write_table(Namespace(), options_of(tmp_path, "32-true", monkeypatch), [])
+    table = (tmp_path / program.TABLE).read_text()
+    assert "| oasis 32x64 prepared, fp32 |" in table and "| oasis 32x64 compiled, bf16 |" in table
+    assert "plain, fp32" not in table
 
 
 def test_rows_need_not_have_the_same_entries() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 from typing import Any, TypeVar, cast
 
 import torch
@@ -30,7 +31,7 @@ def compiled(module: Module, mode: CompileMode, device: torch.device) -> Module:
 
     It shares its parameters with the network, which stays as it is. Shapes are compiled one by one; parts that cannot
     be compiled are computed as ever, and so is everything, with a warning, where there is no compiler. "graphs" are of
-    CUDA: on a CPU they are as "default".
+    CUDA and of the main thread, as torch keeps them by thread: on a CPU, and in tasks of a flow, they are as "default".
 
     Args:
         module: The network.
@@ -47,5 +48,6 @@ def compiled(module: Module, mode: CompileMode, device: torch.device) -> Module:
             flush=True,
         )
         return module
-    kind = "reduce-overhead" if mode == "graphs" and device.type == "cuda" else "default"
+    graphs = mode == "graphs" and device.type == "cuda" and threading.current_thread() is threading.main_thread()
+    kind = "reduce-overhead" if graphs else "default"
     return cast(Module, torch.compile(cast(Any, module), dynamic=False, mode=kind))

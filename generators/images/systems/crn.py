@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scenepalette.data.classes import ClassTable
+from scenepalette.data.device.transfer import to_device
 from scenepalette.generators.images.base import (
     BatchSource,
     Count,
@@ -165,7 +166,8 @@ class CrnGenerator(ImageGenerator):
         """
         self.choose_scheme(scheme)
         chosen = torch.stack([torch.randint(self.outputs, (), generator=generator) for generator in generators])
-        return F.one_hot(chosen, self.outputs).float()[:, :, None, None].to(label.device)
+        every = torch.arange(self.outputs, device=label.device)[:, None, None]
+        return (to_device(chosen, label.device)[:, None, None, None] == every).float()
 
     def forward(self, label_map: Tensor, noise: Tensor, every_output: bool = False) -> Tensor:
         """Generate images; see `ImageGenerator.forward`. With `every_output` all outputs are returned, Bk3HW."""

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scenepalette.data.classes import ClassTable
+from scenepalette.data.device.transfer import to_device
 from scenepalette.generators.images.base import (
     Count,
     Decay,
@@ -216,7 +217,7 @@ class GauganGenerator(ImageGenerator):
         """Draw standard normal latents BZ; without a VAE there is nothing to draw and Z is 0."""
         self.choose_scheme(scheme)
         noise = [torch.randn(self.latent_features, generator=generator) for generator in generators]
-        return torch.stack(noise).to(label.device)
+        return to_device(torch.stack(noise), label.device)
 
     def forward(self, label_map: Tensor, noise: Tensor, image: Tensor | None = None) -> Tensor | Reconstruction:
         """Generate images.

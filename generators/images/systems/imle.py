@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from scenepalette.common.randomness import epoch_batch, numpy_generator, torch_generator
 from scenepalette.data.arrays import Pairs
+from scenepalette.data.device.transfer import to_device
 from scenepalette.generators.images.base import BatchSource, FeatureNetwork, Forward, ImageBatch, ImageObjective, Loss
 from scenepalette.generators.images.noise import sample_noise
 from scenepalette.generators.images.perceptual import feature_distances
@@ -209,6 +210,7 @@ class ImleObjective(ImageObjective):
         self.round_size, self.candidates, self.round_steps = round_size, candidates, round_steps
         self.rebalance_data, self.rebalance_loss = rebalance_data, rebalance_loss
         self.memory = ImleMemory(round_size)
+        self._found: tuple[int, np.ndarray, np.ndarray] | None = None  # of the memory, to wait for a GPU once a round
 
     def begin(self, source: BatchSource, device: torch.device) -> None:
         """Balance the feature layers and estimate how rare the colours of each class are in each image."""
@@ -227,12 +229,14 @@ class ImleObjective(ImageObjective):
         Only the number of `indices` counts: S and its minibatches are drawn here.
         """
         current, size = step // self.round_steps, len(indices)
-        if int(self.memory.round) != current:
-            self._search(source, current, stream, size, generator, ranks)
+        if self._found is None or self._found[0] != current:
+            if int(self.memory.round) != current:
+                self._search(source, current, stream, size, generator, ranks)
+            self._found = current, self.memory.images.cpu().numpy(), self.memory.candidates.cpu().numpy()
+        _, images, candidates = self._found
         positions = epoch_batch(self.round_size, size, step, source.seed, f"{stream}-minibatch")[ranks.part]
-        samples = self._samples(source, current, stream, self.memory.images.cpu().numpy(), positions)
-        chosen = self.memory.candidates.cpu().numpy()[positions]
-        noise = self._noise(source, current, stream, positions, chosen, samples.layout)
+        samples = self._samples(source, current, stream, images, positions)
+        noise = self._noise(source, current, stream, positions, candidates[positions], samples.layout)
         return samples._replace(noise=noise, ranks=ranks)
 
     def generator_loss(
@@ -321,7 +325,7 @@ class ImleObjective(ImageObjective):
         assert self.features is not None
         weight = None
         if self.rebalance_loss:
-            indices = torch.from_numpy(batch.indices).to(fake.device)
+            indices = to_device(torch.from_numpy(batch.indices), fake.device)
             weight = rarity_mask(self.mask_values[indices], batch.layout)
         distances = feature_distances(self.features(fake), real, weight)
         return total_distance(distances, self.memory.layer_weights)

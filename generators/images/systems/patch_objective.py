@@ -141,8 +141,8 @@ def _outputs_of(discriminator: Forward, image: Tensor, batch: ImageBatch) -> lis
     """Show images beside their label maps to the discriminator, both augmented alike if the batch is."""
     if batch.augmentation is None:
         return discriminator(image, batch.label_map)
-    label = augment_label(batch.layout, batch.augmentation)
-    return discriminator(augment_image(image, batch.augmentation), one_hot(label, batch.label_map.shape[1]))
+    label_map = one_hot(augment_label(batch.layout, batch.augmentation), batch.label_map.shape[1], checked=True)
+    return discriminator(augment_image(image, batch.augmentation), label_map)
 
 
 def _scores(outputs: Sequence[PatchOutput]) -> list[Tensor]:

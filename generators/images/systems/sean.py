@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from scenepalette.common.randomness import numpy_generator
 from scenepalette.data.classes import ClassTable
+from scenepalette.data.device.transfer import to_device
 from scenepalette.data.labels import one_hot
 from scenepalette.generators.images.base import (
     BatchSource,
@@ -158,16 +159,13 @@ class SeanGenerator(ImageGenerator):
     def sample_noise(self, scheme: NoiseScheme | None, label: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """Draw codes BKS from the bank; classes that no image of the bank shows get 0. The layout does not matter."""
         scheme = self.choose_scheme(scheme)
-        in_bank = self.in_bank.cpu()
-        images, classes = in_bank.shape
+        images, classes = self.in_bank.shape
         columns = classes if scheme == "region" else 1
-        samples = []
-        for generator in generators:
-            # The images in a random order; each class takes the first that shows it.
-            order = torch.rand(images, columns, generator=generator).expand(images, classes)
-            chosen = torch.where(in_bank, order, -1.0).argmax(dim=0).to(self.bank.device)
-            samples.append(self.bank[chosen, torch.arange(classes, device=self.bank.device)])
-        return torch.stack(samples).to(label.device)
+        # The images in a random order; each class takes the first that shows it.
+        orders = torch.stack([torch.rand(images, columns, generator=generator) for generator in generators])
+        order = to_device(orders, label.device).expand(-1, images, classes)
+        chosen = torch.where(self.in_bank, order, -1.0).argmax(dim=1)
+        return self.bank[chosen, torch.arange(classes, device=label.device)]
 
     def forward(self, label_map: Tensor, noise: Tensor, image: Tensor | None = None) -> Tensor:
         """Generate images; see `ImageGenerator.forward`.

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scenepalette.data.device.transfer import to_device
 from scenepalette.generators.layouts.networks.gumbel import gumbel_softmax, sample_gumbel
 from scenepalette.generators.layouts.networks.saa import ActivatedMask, semantically_assisted_activation
 from scenepalette.generators.nn.blocks import (
@@ -137,7 +138,7 @@ class _ProgressiveGenerator(LayoutNetwork):
         draws = self.drawn_classes == "always" or (self.drawn_classes == "training" and self.training)
         if generators is None or not draws:
             return soft
-        return gumbel_softmax(soft, sample_gumbel(soft.shape[1:], generators).to(soft.device))
+        return gumbel_softmax(soft, to_device(sample_gumbel(soft.shape[1:], generators), soft.device))
 
 
 def _faded(masks: list[Tensor], level: int, fade: float) -> Tensor:

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.randomness import torch_generator
@@ -28,7 +30,7 @@ from scenepalette.generators.images.systems.gaugan import GauganSettings, SpadeP
 from scenepalette.generators.images.systems.oasis import OasisSettings
 from scenepalette.generators.images.systems.pix2pixhd import Pix2PixHdSettings
 from scenepalette.generators.images.systems.sean import SeanSettings
-from scenepalette.generators.images.training import TrainingBatches
+from scenepalette.generators.images.training import ImageTrainees, TrainingBatches
 from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.training.checkpoint import save_weights, system_identity
 from scenepalette.training.fabric import make_fabric
@@ -91,9 +93,11 @@ def build(case: Case, features: FeatureNetwork | None = None) -> tuple[ImageGene
     )
 
 
-def make_source(pairs: Pairs, generator: ImageGenerator, settings: ImageSettings) -> TrainingBatches:
+def make_source(
+    pairs: Pairs, generator: ImageGenerator, settings: ImageSettings, resident: bool = False
+) -> TrainingBatches:
     filled = np.stack([fill_ignored(label) for label in pairs.labels])
-    return TrainingBatches(pairs, filled, generator, settings, seed=3, device=torch.device("cpu"))
+    return TrainingBatches(pairs, filled, generator, settings, 3, torch.device("cpu"), resident)
 
 
 def make_ready(case: Case, pairs: Pairs) -> ImageGenerator:
@@ -293,6 +297,50 @@ def test_augmentation_is_used_where_a_discriminator_can_see_it_and_refused_elsew
     train_perceptual("plain", case.system, plain, progress=first)
     train_perceptual("augmented", case.system, augmented, progress=second)
     assert first.values != second.values
+
+
+class NothingLookedAt(TorchDispatchMode):
+    """Refuses what a GPU would be waited for: numbers made of tensors, and results whose size depends on values."""
+
+    REFUSED = frozenset({"_local_scalar_dense", "nonzero", "equal", "_unique2", "masked_select"})
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        assert name not in self.REFUSED, name
+        chosen = args[1] if name in ("index", "index_put") else ()
+        assert not any(index is not None and index.dtype == torch.bool for index in chosen), name
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_waits_for_no_gpu(case: Case, make_pairs: Callable[..., Pairs], tiny_features: FeatureNetwork) -> None:
+    augment = IMAGE_SYSTEMS[case.system].augmentable
+    # Warps are drawn on the CPU.
+    case = case._replace(settings=replace(case.settings, warp=0.0, augment=augment))
+    generator, objective = build(case, tiny_features)
+    source = make_source(make_pairs(), generator, case.settings, resident=True)
+    objective.begin(source, torch.device("cpu"))
+    objective.batch(source, 0, "test", np.arange(3), generator)  # IMLE looks once a round
+    with NothingLookedAt():
+        batch = objective.batch(source, 1, "test", np.arange(3), generator)
+        fake, _ = objective.generator_loss(generator, objective.discriminator, batch)
+        if objective.discriminator is not None:
+            objective.discriminator_loss(objective.discriminator, batch, fake.detach())
+
+
+def test_images_for_the_discriminator_are_the_generators_in_memory_of_their_own(
+    case: Case, make_pairs: Callable[..., Pairs], tiny_features: FeatureNetwork, fabric: Fabric
+) -> None:
+    pairs, made = make_pairs(), list[Any]()
+    filled = np.stack([fill_ignored(label) for label in pairs.labels])
+    trainees = ImageTrainees(
+        case.system, case.settings, pairs=pairs, filled_labels=filled, features=tiny_features, seed=0, fabric=fabric
+    )
+    if trainees.discriminator is None:
+        return
+    trainees.generator.module.register_forward_hook(lambda *parts: made.append(parts[2]))
+    _, fake, _ = trainees.generator_loss(0, "test", np.arange(3))
+    kept = getattr(made[0], "image", made[0])
+    assert torch.equal(fake, kept) and fake.data_ptr() != kept.data_ptr() and not fake.requires_grad
 
 
 def test_a_perceptual_loss_needs_features(case: Case, train_perceptual: Train, stop_at: Any) -> None:

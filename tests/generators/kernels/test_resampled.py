@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 from torch.nn.utils.parametrizations import spectral_norm
 
 from scenepalette.generators.images.systems.oasis import OasisDiscriminator
@@ -16,6 +17,7 @@ from scenepalette.generators.kernels import passes
 from scenepalette.generators.kernels.modulation import modulated
 from scenepalette.generators.kernels.passes import accelerate
 from scenepalette.generators.kernels.resampled import upsample_and_convolve
+from scenepalette.generators.kernels.spectral import spectrally_normalised
 from scenepalette.generators.kernels.winograd import convolve_3x3, input_gradients_alone
 from scenepalette.generators.layouts.losses import gradient_penalty
 from scenepalette.generators.layouts.networks.progressive import LayoutBatch, LayoutDiscriminator, LayoutGenerator
@@ -76,6 +78,24 @@ def test_spectral_norms_move_and_pass_gradients_as_those_of_torch() -> None:
             assert_equal(spectral_norm(layer.double()), torch.randn(2, layer.in_channels, 4, 6, dtype=torch.float64))
     evaluated = spectral_norm(nn.Conv2d(3, 6, 3, padding=1).double()).eval()
     assert_equal(evaluated, torch.randn(2, 3, 4, 6, dtype=torch.float64))
+
+
+def test_spectral_norms_are_found_in_float32_under_autocast_of_a_gpu() -> None:
+    # Without a GPU: shapes and types alone are computed.
+    before = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
+    torch.set_autocast_enabled("cuda", True)
+    torch.set_autocast_dtype("cuda", torch.bfloat16)
+    try:
+        with FakeTensorMode():
+            weight, u, v = (torch.randn(shape, device="cuda") for shape in ((4, 2, 3, 3), (4,), (18,)))
+            assert torch.mv(weight.flatten(1), v).dtype == torch.bfloat16
+            weight.requires_grad_(True)
+            normalised: Any = spectrally_normalised(weight, u, v, 1e-12, moves=True)
+            _, left, right, scale = normalised.grad_fn.saved_tensors
+            assert {value.dtype for value in (normalised, left, right, scale)} == {torch.float32}
+    finally:
+        torch.set_autocast_enabled("cuda", before[0])
+        torch.set_autocast_dtype("cuda", before[1])
 
 
 def test_discriminator_of_oasis_is_the_plain_one() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -26,6 +28,18 @@ def test_without_a_compiler_the_network_is_computed_as_ever(
     assert compiled(network, "default", CPU) is network
     said = capsys.readouterr().err
     assert "compute.compile is default" in said and "no g++ here" in said and "leave compute.compile off" in said
+
+
+def test_graphs_are_of_the_main_thread_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[str] = []
+    monkeypatch.setattr(compiling, "compiler_problem", lambda device_type: "")
+    monkeypatch.setattr(torch, "compile", lambda module, mode, **_: modes.append(mode))
+    for choice in ("graphs", "default"):
+        compiled(nn.Linear(1, 1), choice, torch.device("cuda"))
+    thread = threading.Thread(target=compiled, args=(nn.Linear(1, 1), "graphs", torch.device("cuda")))
+    thread.start()
+    thread.join()
+    assert modes == ["reduce-overhead", "default", "default"]
 
 
 def test_why_nothing_can_be_compiled_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
