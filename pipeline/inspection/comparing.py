@@ -173,7 +173,7 @@ def _warnings(a: Mapping[str, Any], b: Mapping[str, Any], data: Mapping[str, boo
     splits = [document["dataset"].get("split", {}).get("name", "validation") for document in (a, b)]
     if splits[0] != splits[1]:
         texts.append(f"A reports on {splits[0]} images, B on {splits[1]} ones.")
-    elif not data.get({"validation": "val"}.get(splits[0], splits[0]), True):
+    elif not data.get("val" if splits[0] == "validation" else splits[0], True):
         texts.append(f"The {splits[0]} images that scores are measured on differ.")
     if not data.get("train", True):
         texts.append("The real training pairs differ.")

@@ -145,12 +145,12 @@ class QualityUnit(Unit):
         pairs = FirstPairs(ShardPairs(shards, size=run.config.segmenter_size), self.rows)
         judges = self._judges(run, shards, train, len(pairs))
         reference = load_reference_segmenter(run)
-        features = [
+        generated, real = (
             segmenter_features(reference, of, EVALUATION_BATCH, run.fabric, run.progress, f"Features of {what} images")
             for of, what in ((pairs, self.kind), (train, "real"))
-        ]
-        found, distances = nearest(*features, self._own_images(run, shards, train, len(pairs)))
-        between_real = nearest(features[1], features[1], np.arange(len(train)))[1].min()
+        )
+        found, distances = nearest(generated, real, self._own_images(run, shards, train, len(pairs)))
+        between_real = nearest(real, real, np.arange(len(train)))[1].min()
         divergences = palette_divergence(*stored_palettes(shards, len(pairs)))
         means = read_teachers(run.run_dir / TEACHERS_UNIT, train.table.names).class_means
 
