@@ -248,8 +248,8 @@ def is_litter(folder: str) -> bool:
     return folder.lower() in _LITTER_FOLDERS
 
 
-def require_folders(name: str, root: Path, folders: Collection[str], layout: str, *, found: str = "") -> None:
-    """Check that a data set's folders are there.
+def require_folders(name: str, root: Path, folders: Collection[str], layout: str, *, found: str = "") -> Search:
+    """Check that a data set's folders are there, and return what finds its files.
 
     Args:
         name: Name of the data set.
@@ -270,6 +270,7 @@ def require_folders(name: str, root: Path, folders: Collection[str], layout: str
             f"completely. {found} Missing are:".replace("  ", " "),
             [Problem(ProblemKind.LAYOUT, "", f"{folder}/") for folder in missing],
         )
+    return Search(root)
 
 
 _FOLDERS = "only images or only labels lie in sub-folders"

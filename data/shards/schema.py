@@ -382,9 +382,9 @@ def decode_row(values: Mapping[str, Any], where: str) -> Row:
     ]
     if missing:
         raise DataError(f"{where}: null in {', '.join(missing)}. Generate the shard again.")
-    box = values["edit_box"]
+    box, plain = values["edit_box"], dict[str, Any]((name, values[name]) for name in PLAIN)
     return Row(
-        **{name: values[name] for name in PLAIN},
+        **plain,
         image=decode_image(values["image"]["bytes"], where),
         label=decode_label(values["label"]["bytes"], where),
         palette_target=np.asarray(values["palette_target"], dtype=np.float32),
