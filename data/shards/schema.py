@@ -382,14 +382,14 @@ def decode_row(values: Mapping[str, Any], where: str) -> Row:
     ]
     if missing:
         raise DataError(f"{where}: null in {', '.join(missing)}. Generate the shard again.")
-    box, plain = values["edit_box"], dict[str, Any]((name, values[name]) for name in PLAIN)
+    box = values["edit_box"]
+    as_stored: dict[str, Any] = {name: values.get(name) for name in (*PLAIN, *INSERTED)}
     return Row(
-        **plain,
+        **as_stored,
         image=decode_image(values["image"]["bytes"], where),
         label=decode_label(values["label"]["bytes"], where),
         palette_target=np.asarray(values["palette_target"], dtype=np.float32),
         palette_achieved=np.asarray(values["palette_achieved"], dtype=np.float32),
         source_id=values["source_id"],
         edit_box=None if box is None else tuple(box),
-        **{name: values.get(name) for name in INSERTED},
     )
