@@ -140,7 +140,7 @@ class ClassTable:
                 red, green, blue = (int(part) for part in entry["color"])
                 classes.append(SemanticClass(str(entry["name"]), (red, green, blue), bool(entry["evaluated"])))
             name = str(values["name"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:  # the last of an infinite colour
             raise ConfigError(
                 f"A class table cannot be read ({type(error).__name__}: {error}); required are 'name' and 'classes', "
                 "each class with 'name', 'color' (three integers) and 'evaluated'. Make the file again."

@@ -92,7 +92,7 @@ class Search:
         start = self.root / folder
         found = []
         for path in files_below(start, deep=deep):
-            name = path.name.lower()
+            name, hidden = path.name.lower(), [part.startswith(".") for part in path.relative_to(start).parts]
             if name in _LITTER or name.startswith("._"):
                 continue
             if name.endswith(tuple(end.lower() for end in beside)):
@@ -101,11 +101,11 @@ class Search:
                 if path.suffix.lower() in UNREAD:
                     self._unread[_stem(path.name)] = path
                 # Around the splits lie class files, lists and what else tells about a data set.
-                if not any(part.startswith(".") for part in path.relative_to(start).parts) and folder != ".":
+                if not any(hidden) and folder != ".":
                     self.pass_over([path], _NO_IMAGE)
-            elif name.startswith("."):
+            elif hidden[-1]:
                 self.pass_over([path], "hidden by the dot before the name")
-            elif any(part.startswith(".") for part in path.relative_to(start).parts[:-1]):
+            elif any(hidden):
                 self.pass_over([path], "in a folder hidden by the dot before its name")
             elif len(path.name.splitlines()) > 1:
                 self.refuse(path, "its name has a line break, which lists and logs would take for two; rename it")
@@ -248,8 +248,8 @@ def is_litter(folder: str) -> bool:
     return folder.lower() in _LITTER_FOLDERS
 
 
-def require_folders(name: str, root: Path, folders: Collection[str], layout: str, *, found: str = "") -> None:
-    """Check that a data set's folders are there.
+def require_folders(name: str, root: Path, folders: Collection[str], layout: str, *, found: str = "") -> Search:
+    """Check that a data set's folders are there, and return what finds its files.
 
     Args:
         name: Name of the data set.
@@ -270,6 +270,7 @@ def require_folders(name: str, root: Path, folders: Collection[str], layout: str
             f"completely. {found} Missing are:".replace("  ", " "),
             [Problem(ProblemKind.LAYOUT, "", f"{folder}/") for folder in missing],
         )
+    return Search(root)
 
 
 _FOLDERS = "only images or only labels lie in sub-folders"

@@ -344,10 +344,7 @@ class PairedFiles:
         label: LabelSummary | None = None
         sketched = None
         try:
-            if look is None:
-                facts = check_image(pair.image)
-            else:
-                facts, image = decode_image(pair.image)
+            facts, image = (check_image(pair.image), None) if look is None else decode_image(pair.image)
         except DataError as error:
             problems.append(Problem(error.kind, self._relative(pair.image), error.summary))
         try:

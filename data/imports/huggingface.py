@@ -61,7 +61,7 @@ def read_source(source: str, options: ImportOptions, scratch: Path) -> Source:
     for split, dataset in splits.items():
         image, label = _columns_of(dataset, options, findings)
         with _explained(source):
-            written[split] = _write(dataset, image, label, source, options, scratch / "data" / split, split, findings)
+            written[split] = _write(dataset, image, label, source, options, scratch / "data" / split, findings)
     _divide(written, scratch / "data", options, findings)
     found = read_folder(scratch / "data", class_file, "auto", options, findings, [], source=source)
     # Files of the scratch folder are no source; `datasets` identifies what it read.
@@ -193,16 +193,9 @@ def _only(names: tuple[str, ...], columns: list[str]) -> str | None:
 
 
 def _write(
-    dataset: Dataset,
-    image: str,
-    label: str,
-    source: str,
-    options: ImportOptions,
-    folder: Path,
-    split: str,
-    findings: Findings,
+    dataset: Dataset, image: str, label: str, source: str, options: ImportOptions, folder: Path, findings: Findings
 ) -> list[str]:
-    """Write the images and label maps of a split as they are stored; return their names."""
+    """Write the images and label maps of a split, after which the folder is called, as stored; return their names."""
     import datasets
     from datasets import config
 
@@ -216,14 +209,14 @@ def _write(
     taken: set[str] = set()
     for number, row in enumerate(dataset):
         assert isinstance(row, dict)
-        told = f"{split}, row {number}"
+        told = f"{folder.name}, row {number}"
         if row[image] is None or row[label] is None:
             findings.left_out("rows without an image or a label map left out", told)
             continue
         stated = row[image].get("path") if isinstance(row[image], dict) else None
         name = Path(stated.replace("\\", "/")).stem if isinstance(stated, str) else ""
         if not name.isprintable() or not name or name.startswith(".") or name.casefold() in taken:
-            name = f"{split}_{number:06d}"
+            name = f"{folder.name}_{number:06d}"
         contents = [_bytes_of(_content_of(row[column], named), column, told, roots) for column in (image, label)]
         taken.add(name.casefold())
         names.append(name)

@@ -72,7 +72,6 @@ def pair_ade20k(name: str, root: Path, split: str) -> tuple[list[FilePair], Sear
     """
     folder = FOLDERS[split]
     layout = "images/(training|validation)/NAME.jpg and annotations/(training|validation)/NAME.png"
-    require_folders(name, root, [f"images/{folder}", f"annotations/{folder}"], layout)
-    search = Search(root)
+    search = require_folders(name, root, [f"images/{folder}", f"annotations/{folder}"], layout)
     images, labels = search.images(f"images/{folder}"), search.labels(f"annotations/{folder}")
     return search.pair(images, labels, f"annotations/{folder}/{{id}}.png"), search

@@ -9,7 +9,7 @@ from scenepalette.common.storage.untrusted import short
 from scenepalette.data.decoding.class_files import CAMVID
 from scenepalette.data.decoding.label_images import LabelValues
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
-from scenepalette.data.files.finding import Search, require_folders
+from scenepalette.data.files.finding import require_folders
 from scenepalette.data.files.image_files import FilePair, PairedFiles
 from scenepalette.data.files.split_lists import numbered_lines, pairs_of_lines
 from scenepalette.data.sample import DatasetEntry
@@ -28,9 +28,8 @@ def open_camvid(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> 
     those of `DatasetEntry.open`.
     """
     layout = "SPLIT/NAME.png, SPLITannot/NAME.png and, if wanted, SPLIT.txt"
-    require_folders("camvid", root, [split, f"{split}annot"], layout)
+    search = require_folders("camvid", root, [split, f"{split}annot"], layout)
     listing = root / f"{split}.txt"
-    search = Search(root)
     if listing.is_file():
         lines = ((number, line, _pair_of_line(root, split, line)) for number, line in numbered_lines(listing, root))
         pairs = [pair for pair, _ in pairs_of_lines(search, listing, lines).values()]

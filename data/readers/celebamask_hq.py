@@ -101,12 +101,11 @@ def open_celebamask_hq(root: Path, split: str) -> PairedFiles:
     arguments are those of `DatasetEntry.open`.
     """
     layout = f"{IMAGES}/NUMBER.jpg, {MASKS}/FOLDER/NUMBER_PART.png and {MAPPING}"
-    require_folders("celebamask-hq", root, [IMAGES, MASKS], layout)
+    search = require_folders("celebamask-hq", root, [IMAGES, MASKS], layout)
     if not (root / MAPPING).is_file():
         raise DataError(
             f"{root} has no {MAPPING}, which says which split a face belongs to. Copy it from the data set's archive."
         )
-    search = Search(root)
     masks = _find_masks(search)
     images: dict[int, Path] = {}
     for key, path in search.images(IMAGES).items():

@@ -23,8 +23,7 @@ def open_cityscapes(root: Path, split: str, *, labels: LabelSettings = AS_FOUND)
     `DatasetEntry.open`. Checking decodes every file, which takes some minutes for the whole training split.
     """
     layout = "leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelIds.png"
-    require_folders("cityscapes", root, [f"leftImg8bit/{split}", f"gtFine/{split}"], layout)
-    search = Search(root)
+    search = require_folders("cityscapes", root, [f"leftImg8bit/{split}", f"gtFine/{split}"], layout)
     return PairedFiles(
         name="cityscapes",
         split=split,

@@ -38,8 +38,8 @@ def open_cityscapes_25k(root: Path, split: str, *, labels: LabelSettings = AS_FO
         f"{extra_images}/CITY/*_leftImg8bit.png with {EXTRA_LABELS}/CITY/*_leftImg8bit.png"
     )
     extra_folders = [extra_images, EXTRA_LABELS] if split == "train" else []
-    require_folders("cityscapes-25k", root, [f"leftImg8bit/{split}", f"gtFine/{split}", *extra_folders], layout)
-    search = Search(root)
+    folders = [f"leftImg8bit/{split}", f"gtFine/{split}", *extra_folders]
+    search = require_folders("cityscapes-25k", root, folders, layout)
     pairs = pair_by_folders(search, split, label_end="_gtFine_labelIds")
     origins = {split: f"{len(pairs)} samples, annotated by people"}
     if split == "train":

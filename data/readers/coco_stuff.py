@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scenepalette.data.decoding.class_files import packaged_table
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
-from scenepalette.data.files.finding import Search, require_folders
+from scenepalette.data.files.finding import require_folders
 from scenepalette.data.files.image_files import PairedFiles
 from scenepalette.data.sample import DatasetEntry
 
@@ -29,8 +29,7 @@ def open_coco_stuff(root: Path, split: str, *, labels: LabelSettings = AS_FOUND)
     images = _first_folder(root, IMAGE_FOLDERS, f"{split}2017")
     annotations = _first_folder(root, LABEL_FOLDERS, f"{split}2017")
     layout = "images/SPLIT2017/NUMBER.jpg and annotations/SPLIT2017/NUMBER.png"
-    require_folders("coco-stuff", root, [images, annotations], layout)
-    search = Search(root)
+    search = require_folders("coco-stuff", root, [images, annotations], layout)
     table = packaged_table("coco-stuff")
     labelled = search.labels(annotations)
     # Converters for other libraries leave files such as 000000000009_labelTrainIds.png beside the labels.

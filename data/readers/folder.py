@@ -11,7 +11,7 @@ from scenepalette.common.storage.untrusted import LIST_BYTES, read_file
 from scenepalette.common.storage.whole_folders import IMPORTS
 from scenepalette.data.decoding.class_files import ClassFile, classes_of_class_file, read_class_file
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
-from scenepalette.data.files.finding import Search, require_folders
+from scenepalette.data.files.finding import require_folders
 from scenepalette.data.files.folder_layouts import LAYOUT, has_labelled_test, labels_of_splits, pairs_of_split
 from scenepalette.data.files.image_files import PairedFiles
 from scenepalette.data.sample import DatasetEntry, FolderOptions
@@ -40,7 +40,7 @@ def open_folder(
     `read_class_file` says what a class file holds; by default it is ROOT/classes.csv or ROOT/classes.yaml. There is a
     split "test" if it has labels. Images may differ in size. The arguments are those of `DatasetEntry.open`.
     """
-    require_folders("folder", root, [], LAYOUT)
+    search = require_folders("folder", root, [], LAYOUT)
     path = _find_class_file(root) if class_file is None else Path(class_file)
     # A class file in the data set came with it; one that is named elsewhere is the user's own.
     declared = read_class_file(path, within=root if class_file is None else None)
@@ -48,7 +48,6 @@ def open_folder(
     ignored_first = () if labels.offset else labels.ignore_ids
     table, values, colours = classes_of_class_file(path, declared, ignore_ids=ignored_first)
 
-    search = Search(root)
     if class_file is None and path.suffix.lower() in (".txt", ".json", ".tsv"):
         search.note(f"classes are those of {search.name(path)}; data.class_file names another")
     pairs = pairs_of_split(search, split, options)

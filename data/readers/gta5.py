@@ -40,10 +40,8 @@ def open_gta5(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> Pa
     They are listed as problems like any other; move both files of each elsewhere. The arguments are those of
     `DatasetEntry.open`.
     """
-    require_folders(
-        "gta5", root, ["images", "labels"], "images/NUMBER.png, labels/NUMBER.png and, if wanted, split.mat"
-    )
-    search = Search(root)
+    layout = "images/NUMBER.png, labels/NUMBER.png and, if wanted, split.mat"
+    search = require_folders("gta5", root, ["images", "labels"], layout)
     images, labelled = search.images("images"), search.labels("labels")
     names = sorted(images.keys() | labelled.keys())
     numbered = [name for name in names if _number(name).isdecimal()]

@@ -7,7 +7,7 @@ from pathlib import Path
 from scenepalette.common.errors import DataError
 from scenepalette.data.decoding.class_files import IDD
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
-from scenepalette.data.files.finding import Search, require_folders
+from scenepalette.data.files.finding import require_folders
 from scenepalette.data.files.image_files import PairedFiles
 from scenepalette.data.readers.cityscapes import pair_by_folders
 from scenepalette.data.sample import DatasetEntry
@@ -24,7 +24,7 @@ def open_idd(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> Pai
     Label values are these ids; 255 is ignored. The arguments are those of `DatasetEntry.open`.
     """
     layout = "leftImg8bit/SPLIT/SEQUENCE/*_leftImg8bit.(png|jpg) and gtFine/SPLIT/SEQUENCE/*_gtFine_labelids.png"
-    require_folders("idd", root, [f"leftImg8bit/{split}", f"gtFine/{split}"], layout)
+    search = require_folders("idd", root, [f"leftImg8bit/{split}", f"gtFine/{split}"], layout)
     folder = root / "gtFine" / split
     names = [path.name.lower() for path in folder.glob("**/*_gtFine_*")]
     if names and not any(f"{LABEL_END.lower()}." in name for name in names):
@@ -32,7 +32,6 @@ def open_idd(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> Pai
             f"{folder} has annotations, but no label files *_gtFine_labelids.png. Make them with the data set's own "
             "script: createLabels.py --datadir ROOT --id-type id (github.com/AutoNUE/public-code)."
         )
-    search = Search(root)
     return PairedFiles(
         name="idd",
         split=split,

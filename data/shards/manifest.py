@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from scenepalette.common.errors import DataError, ScenepaletteError
+from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.common.provenance import code_version
 from scenepalette.common.storage.files import read_json, sealed, sha256_of_file, write_json
 from scenepalette.common.wording import listed
@@ -32,8 +32,6 @@ _SHARD_NAME = re.compile(r"train-([0-9]{5})-of-([0-9]{5})\.parquet")
 _SHOWN_NUMBERS = 20
 _VERSIONS = " or ".join(map(str, SCHEMA_VERSIONS))
 _MOST = 2**48
-# What reading a class table raises if its JSON has another form.
-_NO_TABLE = (ScenepaletteError, KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
 
 class _Shard(BaseModel):
@@ -220,7 +218,7 @@ def _content_problems(manifest: Mapping[str, Any]) -> list[str]:
         problems.append(f"source.{PRETRAINED} does not state terms by the names of weights")
     try:
         ClassTable.from_dict(parsed.class_table)
-    except _NO_TABLE as error:
+    except ConfigError as error:
         problems.append(f"class_table cannot be read ({error!r})")
     return problems
 
@@ -273,7 +271,7 @@ def has_form_of_manifest(manifest: Any) -> bool:
     try:
         parsed = _Manifest.model_validate(manifest)
         ClassTable.from_dict(parsed.class_table)
-    except (ValidationError, *_NO_TABLE):
+    except (ValidationError, ConfigError):
         return False
     return all(_SHARD_NAME.fullmatch(shard.name) for shard in parsed.shards)
 

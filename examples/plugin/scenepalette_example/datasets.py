@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from scenepalette.data.classes import ClassTable, SemanticClass
-from scenepalette.data.files.finding import Search, require_folders
+from scenepalette.data.files.finding import require_folders
 from scenepalette.data.files.image_files import PairedFiles
 from scenepalette.data.sample import DatasetEntry
 
@@ -12,8 +12,8 @@ TABLE = ClassTable("allotments", (SemanticClass("path", (150, 120, 90)), Semanti
 
 def open_allotments(root: Path, split: str) -> PairedFiles:
     """Open a split, "train" or "val", and check every file of it."""
-    require_folders("allotments", root, [f"photos/{split}", f"masks/{split}"], "photos/SPLIT/*, masks/SPLIT/*")
-    search = Search(root)
+    layout = "photos/SPLIT/*, masks/SPLIT/*"
+    search = require_folders("allotments", root, [f"photos/{split}", f"masks/{split}"], layout)
     images, labels = search.images(f"photos/{split}"), search.labels(f"masks/{split}")
     return PairedFiles(
         name="allotments",
