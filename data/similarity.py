@@ -9,7 +9,6 @@ from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageOps
-from scipy.optimize import minimize
 
 NEARLY = 0.9985
 """Correlation of two thumbnails from which one image counts as a copy of the other.
@@ -177,6 +176,8 @@ def overlay(first: Image.Image, second: Image.Image) -> tuple[float, float]:
     Returns:
         Their correlation there, and that of their detail: what differs from the mean of 5 x 5 pixels of 80 x 80.
     """
+    from scipy.optimize import minimize  # slow to import
+
     place, fixed, moving = _UNMOVED, _part(first, _UNMOVED, 80), _part(second, _UNMOVED, 80)
     for side, step in _ALIGNMENT:
         fixed = _part(first, _UNMOVED, side)

@@ -5,7 +5,8 @@ name alone is enough. Prefect has no public place for that: the method below is 
 plugin does nothing and the form with the slash is needed.
 
 It also says in a line what Prefect says in a traceback, or not at all: that no server answers, that a deployment is not
-registered, that `prefect deploy --all` was given in another folder.
+registered, that `prefect deploy --all` was given in another folder. Parameters with credentials in a URL go no further:
+Prefect would keep them with the flow run, or repeat them as it refuses them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 from prefect.exceptions import ObjectNotFound
 from prefect.plugins import HookContext, register_hook
 
+from scenepalette.common.storage.untrusted import short
+from scenepalette.common.urls import holds_credentials
 from scenepalette.flows.servers import unreachable
 
 FILE = (Path(__file__).parents[1] / "prefect.yaml").resolve()
@@ -54,7 +57,7 @@ def setup_environment(*, ctx: HookContext) -> None:
     """Called by Prefect when it starts; changes nothing except for `prefect deployment ...`.
 
     Raises:
-        SystemExit: The command needs a server and none answers.
+        SystemExit: A parameter holds a URL with credentials, or the command needs a server and none answers.
     """
     commands = sys.argv[1:3]
     if "deploy" in commands and "--all" in sys.argv and not _has_file():
@@ -64,6 +67,12 @@ def setup_environment(*, ctx: HookContext) -> None:
         )
     if not {"deploy", "deployment"} & set(commands) or "--help" in sys.argv:
         return
+    for argument in sys.argv:
+        if "://" in argument and holds_credentials(argument):
+            raise SystemExit(
+                f"Error: {short(argument, 200)} holds credentials, which would be kept with the flow run. "
+                "Leave them out, and put them into the environment of the worker or into a block (docs/prefect.md)."
+            )
     problem = unreachable()
     if problem is not None:
         raise SystemExit(f"Error: {problem}")

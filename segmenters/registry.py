@@ -66,11 +66,27 @@ def segmenter_problems(
     if architecture not in SEGMENTERS:
         known = f"got {short(repr(architecture))}; segmenters are {', '.join(SEGMENTERS)}"
         return [f"segmenters.architecture: {SEGMENTERS.refusal(architecture) or known}"]
+    problems: Sequence[str] = []
     if SEGMENTERS[architecture].takes_encoder:
-        return encoder_problems(encoder, encoder_weights, architecture) if look_up else []
-    if encoder_weights is not None:
-        return [f"segmenters.encoder_weights: {architecture} brings its own encoder; leave it empty"]
-    return []
+        problems = encoder_problems(encoder, encoder_weights, architecture) if look_up else []
+    elif encoder_weights is not None:
+        problems = [f"segmenters.encoder_weights: {architecture} brings its own encoder; leave it empty"]
+    if problems or not look_up or architecture in BUILT_IN:
+        return problems
+    return _encoder_lacking(SegmenterSettings(architecture=architecture, encoder=encoder))
+
+
+def _encoder_lacking(settings: SegmenterSettings) -> list[str]:
+    """Say if a network has no encoder; one that cannot be built says why at a size."""
+    networks = list[nn.Module]()
+    trial(lambda: networks.append(SEGMENTERS[settings.architecture].build(ClassTable.unnamed(2), settings)))
+    if not networks or hasattr(networks[-1], "encoder"):
+        return []
+    return [
+        f"segmenters.architecture: the network of {settings.architecture} has no attribute `encoder`; give it one that "
+        "maps images to feature maps, as distances between images are measured by these "
+        "(docs/extending/adding-a-segmenter.md)"
+    ]
 
 
 @cache

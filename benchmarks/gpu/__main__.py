@@ -10,13 +10,14 @@ where an earlier one stopped, with new minutes. Without a GPU all runs on the CP
 --sizes 32x64 --width 0.1.
 
 The first four parts need torch, torchvision, lightning-fabric, NumPy, SciPy, scikit-learn, Pillow, PyArrow,
-safetensors and typing-extensions with annotated-types. Segmenters and the recipe also need
-segmentation-models-pytorch, pydantic and what the report draws with; Prefect is not needed.
+safetensors and typing-extensions with annotated-types. Segmenters also need segmentation-models-pytorch; what the
+recipe and its report need beside (`RECIPE_NEEDS`) is looked for at the start. Prefect is not needed.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import platform
 import subprocess
@@ -49,6 +50,21 @@ GRACE_SECONDS = 5.0
 """After the end of its time, until a part that does not end by itself is ended."""
 CUT_OFF = 75
 """Exit status of a process that was cut off in the middle of a case."""
+RECIPE_NEEDS = (
+    "segmentation_models_pytorch",
+    "pydantic",
+    "yaml",
+    "psutil",
+    "filelock",
+    "fsspec",
+    "threadpoolctl",
+    "torchmetrics",
+    "torch_fidelity",
+    "skimage",
+    "matplotlib",
+    "jinja2",
+)
+"""Modules without which the recipe fails, some of them at its end."""
 TITLES = {"device": "Device", "generators": "Generators", "trainings": "Training steps", "pairs": "Pairs to shards"}
 
 
@@ -102,6 +118,9 @@ def run_all(arguments: argparse.Namespace, options: Options) -> None:
         }
 
     said: list[str] = []
+    if lacking := [name for name in RECIPE_NEEDS if importlib.util.find_spec(name) is None]:
+        said.append(f"{RECIPE}: it needs {', '.join(lacking)}, which cannot be imported: it will fail there")
+        print(said[-1], flush=True)
     ends = open_parts()
     while ends := {part: until for part, until in ends.items() if until > time.time()}:
         status = _in_process(ends, end)

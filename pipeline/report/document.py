@@ -15,12 +15,10 @@ from scenepalette.data.classes import ClassTable
 from scenepalette.evaluation.contrasts import LEVEL
 from scenepalette.evaluation.convergence import converged, validation_curve
 from scenepalette.evaluation.registry import METRICS, PARTS, keys_of_metric, rows_of_report
-from scenepalette.pipeline.report.figures import draw_figures, figure_to_png
 from scenepalette.pipeline.report.memorisation import copy_document
 from scenepalette.pipeline.report.page import write_page
 from scenepalette.pipeline.report.report_page import report_page
 from scenepalette.pipeline.report.results import REAL_ARM, ArmCost, ReportInputs
-from scenepalette.pipeline.report.sections.curve_figures import draw_curve
 from scenepalette.pipeline.report.sections.loop_gain import SHOWN_OF_LOOP
 from scenepalette.pipeline.report.sections.shortfall import reached_by_class
 from scenepalette.pipeline.report.sections.splits import compare_on_validation, extra_tests, reported_split
@@ -44,6 +42,9 @@ def write_report(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
     Returns:
         The document that report.json holds: schema 2, mIoU as fractions, null for what is undefined.
     """
+    from scenepalette.pipeline.report.figures import draw_figures, figure_to_png  # with matplotlib, slow to import
+    from scenepalette.pipeline.report.sections.curve_figures import draw_curve
+
     comparison = compare_inputs(inputs)
     arms = comparison.arms
     figures: list[dict[str, str]] = []

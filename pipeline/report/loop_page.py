@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.classes import ClassTable
 from scenepalette.evaluation.contrasts import LEVEL
 from scenepalette.pipeline.report.document import to_json_values
-from scenepalette.pipeline.report.figures import BLUE, INK, MUTED, ORANGE, WIDTH, draw_pairs, figure_to_png, tidy
 from scenepalette.pipeline.report.page import (
     Block,
     Bullets,
@@ -41,6 +38,9 @@ from scenepalette.pipeline.report.wording import (
     points,
     seeds_of_contrast,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SCHEMA = 1
 LOOP, RANDOM = "loop", "random"
@@ -110,6 +110,8 @@ class LoopInputs:
 
 def write_loop(folder: Path, inputs: LoopInputs) -> dict[str, Any]:
     """Write figures/*.png, loop.md, loop.html and, last, loop.json; return the document that the last holds."""
+    from scenepalette.pipeline.report.figures import figure_to_png  # with matplotlib, slow to import
+
     document, drawings = build_loop_document(inputs)
     images = {file: figure_to_png(figure) for file, figure in drawings.items()}
     for file, image in images.items():
@@ -120,6 +122,9 @@ def write_loop(folder: Path, inputs: LoopInputs) -> dict[str, Any]:
 
 def build_loop_document(inputs: LoopInputs) -> tuple[dict[str, Any], dict[str, Figure]]:
     """Return the document, schema 1 as JSON values, mIoU as fractions, and its figures by file."""
+    from scenepalette.pipeline.report.figures import draw_pairs  # with matplotlib, slow to import
+    from scenepalette.pipeline.report.sections.loop_figures import draw_rounds
+
     table, names = inputs.table, inputs.table.names
 
     def compared(runs: Sequence[ArmRun], blocks: np.ndarray | None, **sides: tuple[str, ...]) -> Comparison:
@@ -137,7 +142,9 @@ def build_loop_document(inputs: LoopInputs) -> tuple[dict[str, Any], dict[str, F
     final = compared(inputs.reported, inputs.split.blocks, treatments=(LOOP,), controls=(RANDOM,))
     primary = final.primary
     assert primary is not None
-    drawings = {"figures/rounds.png": _draw_rounds(inputs, on_validation)}
+    pairs = [0, *(each.pairs for each in inputs.rounds)]
+    found = [on_validation[name].miou for name in (REAL_ARM, *(round_name(each.number) for each in inputs.rounds))]
+    drawings = {"figures/rounds.png": draw_rounds(pairs, found, on_validation[RANDOM].miou)}
     figures = [
         {
             "file": "figures/rounds.png",
@@ -334,28 +341,3 @@ def _classes(document: Mapping[str, Any]) -> Table:
         *(f"{arm}, IoU %" for arm in (REAL_ARM, LOOP, RANDOM)),
     ]
     return Table(head, rows, numeric=range(1, len(head)))
-
-
-def _draw_rounds(inputs: LoopInputs, arms: Mapping[str, Any]) -> Figure:
-    """Validation mIoU by number of generated pairs: the rounds as a line, the control as a point beside the last."""
-    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
-    axes = figure.subplots()
-    pairs = [0, *(each.pairs for each in inputs.rounds)]
-    found = [arms[name].miou for name in (REAL_ARM, *(round_name(each.number) for each in inputs.rounds))]
-
-    def draw(x: Sequence[float], estimates: Sequence[Any], color: str, label: str, style: str) -> None:
-        middle = 100 * np.array([each.mean for each in estimates])
-        low, high = (100 * np.array([getattr(each, end) for each in estimates]) for end in ("low", "high"))
-        beside = np.nan_to_num(np.abs(np.stack([middle - low, high - middle])))
-        axes.errorbar(
-            x, middle, yerr=beside, fmt=style, color=color, ecolor=color, capsize=3, linewidth=1.6, label=label
-        )
-
-    draw(pairs, found, BLUE, "asked for lacking classes", "o-")
-    # Beside the last round, where intervals would cover each other.
-    draw([pairs[-1] * 1.01], [arms[RANDOM].miou], ORANGE, "random palettes", "s")
-    axes.axhline(100 * found[0].mean, color=MUTED, linewidth=0.8, linestyle=":")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, fontsize=9, labelcolor=INK)
-    tidy(axes, "y", "generated pairs", "mIoU, %")
-    return figure

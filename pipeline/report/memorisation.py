@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from scenepalette.evaluation.images.memorisation import PERCENTILE, Memorisation
 from scenepalette.pipeline.report.page import Block, Bullets, Heading, Text, figures_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SECTION = "memorisation"
 """Where figures of closest pairs belong."""
@@ -114,6 +116,8 @@ def copy_sentences(kind: str, check: Mapping[str, Any]) -> list[str]:
 
 def draw_closest(pairs: Sequence[ClosestPair]) -> Figure:
     """Draw generated images, each with its nearest training image on the right."""
+    from matplotlib.figure import Figure  # slow to import, and all that plans a run reads this module
+
     columns = min(COLUMNS, len(pairs))
     rows = -(-len(pairs) // columns)
     height, width = pairs[0].image.shape[:2]

@@ -14,7 +14,6 @@ from scenepalette.data.shards.reading import tables_of_folder
 from scenepalette.generators.layouts.inputs import palettes_of
 from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.report.figures import draw_aic, figure_to_png
 from scenepalette.pipeline.units.workspace import Unit, Workspace
 
 VERSION = 1
@@ -46,6 +45,8 @@ def real_palettes(pairs: Pairs) -> np.ndarray:
 
 def fit_palettes(folder: Path, max_components: int, train: Pairs, seed: int) -> None:
     """Fit the sampler, save it, and plot the AIC of the numbers of components."""
+    from scenepalette.pipeline.report.figures import draw_aic, figure_to_png  # with matplotlib, slow to import
+
     sampler = fit_palette_sampler(real_palettes(train), train.table.names, max_components, seed)
     sampler.save(folder / SAMPLER)
     write_atomically(folder / "aic.png", figure_to_png(draw_aic(sampler.aic, sampler.num_components)))

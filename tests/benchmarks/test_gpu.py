@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 import time
@@ -91,6 +92,18 @@ def test_the_table_names_what_was_not_measured(tmp_path: Path, monkeypatch: pyte
     table = (tmp_path / program.TABLE).read_text()
     assert "| oasis 32x64 prepared, fp32 |" in table and "| oasis 32x64 compiled, bf16 |" in table
     assert "plain, fp32" not in table
+
+
+def test_what_the_recipe_lacks_is_said_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert all(importlib.util.find_spec(name) for name in program.RECIPE_NEEDS)
+    monkeypatch.setattr(program, "RECIPE_NEEDS", ("torch", "no_such_package"))
+    monkeypatch.setattr(program, "_in_process", lambda ends, end: print("measured") or 0)
+    program.run_all(Namespace(minutes=1.0), options_of(tmp_path, "32-true", monkeypatch))
+    said = capsys.readouterr().out
+    assert said.startswith("recipe: it needs no_such_package, which cannot be imported") and "measured" in said
+    assert "it needs no_such_package" in (tmp_path / program.TABLE).read_text()
 
 
 def test_rows_need_not_have_the_same_entries() -> None:

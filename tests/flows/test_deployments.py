@@ -141,6 +141,22 @@ def test_a_server_that_does_not_answer_is_told_in_a_line(
         setup_environment(ctx=HookContext("3", nobody, getLogger))
 
 
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        "push_to=s3://KEY:hunter2@bucket/x",
+        'data={"root": "https://user:hunter2@example.org/x"}',
+        'overrides=["report.extra_test.night=az://box/x?sig=hunter2"]',
+    ],
+)
+def test_credentials_in_a_parameter_go_no_further(parameter: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deployment_names, "unreachable", lambda: pytest.fail("a server was asked"))
+    monkeypatch.setattr(deployment_names.sys, "argv", ["prefect", "deployment", "run", "push", "--param", parameter])
+    with pytest.raises(SystemExit, match=r"^Error: \w+=.*\*\*\*.* holds credentials") as refused:
+        setup_environment(ctx=HookContext("3", None, getLogger))
+    assert "hunter2" not in str(refused.value)
+
+
 def test_programs_of_flows_tell_of_a_server_that_does_not_answer(nobody: str) -> None:
     with pytest.raises(ConfigError, match=f"server at {nobody} does not answer"):
         apply_automations(ROOT / "automations.yaml")

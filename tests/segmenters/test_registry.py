@@ -93,6 +93,9 @@ def test_a_package_adds_one_and_its_faults_are_said(plugins: Plugins) -> None:
     assert [*segmenter_problems("bare", "resnet18", "imagenet")] == [
         "segmenters.encoder_weights: bare brings its own encoder; leave it empty"
     ]
+    (lacking,) = segmenter_problems("bare", "resnet18", None)
+    assert lacking.startswith("segmenters.architecture: the network of bare has no attribute `encoder`; give it one")
+    assert not segmenter_problems("bare", "resnet18", None, look_up=False)
     settings = SegmenterSettings(architecture="bare")
     assert "has no attribute 'encoder'" in network_problem(settings, (32, 32))
     (problem,) = SEGMENTERS.problems()

@@ -36,6 +36,7 @@ from scenepalette.pipeline.stages.pair_quality.teachers import STAGE as TEACHERS
 from scenepalette.pipeline.stages.pair_quality.teachers import needs_teachers, teacher_settings
 from scenepalette.pipeline.stages.segmenter_data import NAME as SEGMENTER_DATA
 from scenepalette.pipeline.units.records import show_seconds
+from scenepalette.training.device.abilities import chosen_accelerator
 
 MEASURED_SECONDS = 60.0
 """Longest that steps are measured."""
@@ -44,6 +45,7 @@ START_SECONDS = 300.0
 EXIT_SECONDS = 10.0
 """Longest that a process which has closed its output is waited for, to learn how it ended."""
 MEASURED_SAMPLES = 32
+SEGMENTERS = "segmenters"
 ADVENT = 1.3
 """A step of AdvEnt against one without, from the arms of the recipe camvid-cpu."""
 
@@ -250,18 +252,51 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
             (waiting if waits else trainings).extend([arm_weight(name) * steps * second] * len(config.segmenters.seeds))
         basis = f"{counted(len(trainings) + len(waiting), 'training')} of {counted(steps, 'step')}, {_ms(second)} each"
         total = sum(trainings) + sum(waiting)
-        estimates.append(Estimate("segmenters", total, basis, tuple(trainings), tuple(waiting)))
+        estimates.append(Estimate(SEGMENTERS, total, basis, tuple(trainings), tuple(waiting)))
     return estimates
 
 
-def total_of(estimates: Sequence[Estimate], at_once: int) -> float:
-    """Return the seconds of all parts, of whose trainings up to `at_once` are done beside each other, in order."""
+def loop_estimate(config: RunConfig, measured: Measured) -> Estimate | None:
+    """Return what `scenepalette loop` takes at most beside data, generators and the arm `real`; None if unknown.
+
+    That is all rounds and their control; each has a training for each seed.
+    """
+    known, kinds = measured.seconds, config.loop_kinds()
+    each = [known.get(Step("generate", PAIR_KINDS[kind].costs_like or kind).name) for kind in kinds]
+    if not kinds or None in each or "segmenter" not in known:
+        return None
+    steps, rounds, seeds = config.segmenters.steps, config.loop.rounds, len(config.segmenters.seeds)
+    pairs = 2 * rounds * config.loop.pairs  # the control has as many as all rounds
+    trainings = Estimate(SEGMENTERS, 0.0, "", seeds * (steps * known["segmenter"],))
+    seconds = pairs * sum(filter(None, each)) + (rounds + 1) * total_of([trainings], *at_once(config))
+    basis = f"up to {counted(rounds, 'round')} and the control: {counted(pairs * len(kinds), 'pair')}, "
+    return Estimate("loop", seconds, f"{basis}{counted((rounds + 1) * seeds, 'training')} of {counted(steps, 'step')}")
+
+
+def at_once(config: RunConfig) -> tuple[int, int | None]:
+    """Return how many trainings are done at once, and of segmenters if these have a number of their own."""
+    own = config.segmenters.parallel
+    if own is not None and chosen_accelerator(config.compute.accelerator) == "cpu":  # more share the same threads
+        own = min(own, config.compute.threads or choose_threads().threads)
+    return trainings_at_once(config), own
+
+
+def total_of(estimates: Sequence[Estimate], count: int, segmenters: int | None = None) -> float:
+    """Return the seconds of all parts.
+
+    Args:
+        estimates: The parts.
+        count: Trainings that are done beside each other, in order.
+        segmenters: Likewise of segmenters, which then are done beside no other training; None if they may be.
+    """
     total = sum(part.seconds for part in estimates if not part.trainings and not part.waiting)
-    for trainings in ([part.trainings for part in estimates], [part.waiting for part in estimates]):
-        ends = [0.0] * at_once
-        for seconds in itertools.chain(*trainings):
-            heapq.heapreplace(ends, ends[0] + seconds)
-        total += max(ends)
+    apart = [part for part in estimates if segmenters is not None and part.name == SEGMENTERS]
+    for parts, most in (([part for part in estimates if part not in apart], count), (apart, segmenters or count)):
+        for trainings in ([part.trainings for part in parts], [part.waiting for part in parts]):
+            ends = [0.0] * most
+            for seconds in itertools.chain(*trainings):
+                heapq.heapreplace(ends, ends[0] + seconds)
+            total += max(ends)
     return total
 
 
@@ -302,9 +337,11 @@ def check_time(config: RunConfig, measured: Measured, read_seconds: float, sampl
     if not measured.seconds:
         return checks
     estimates = estimates_of(config, measured, read_seconds, samples)
-    at_once = trainings_at_once(config)
-    total = total_of(estimates, at_once)
+    count, segmenters = at_once(config)
+    total = total_of(estimates, count, segmenters)
     details = [f"{estimate.name}: {show_seconds(estimate.seconds)} ({estimate.basis})" for estimate in estimates]
+    if (loop := loop_estimate(config, measured)) is not None:
+        details.append(f"scenepalette loop, not in the sum: {show_seconds(loop.seconds)} ({loop.basis})")
     levels = {step.name for step in timed_steps(config) if step.work == "layouts"}
     coarse = [name for name in measured.missing if name in levels]
     absent = [name for name in measured.missing if name not in levels]
@@ -315,7 +352,8 @@ def check_time(config: RunConfig, measured: Measured, read_seconds: float, sampl
     if measured.errors:
         details.append(f"failed, and left out of the sum: {', '.join(measured.errors)}")
     text = f"Making everything takes about {show_seconds(total)} on this machine"
-    text += f", with {at_once} trainings at once" if at_once > 1 else ""
+    text += f", with {count} trainings at once" if count > 1 else ""
+    text += f", segmenters {segmenters} at once" if segmenters is not None else ""
     text += ", and what could not be measured" if absent else ""
     text += ", and what failed" if measured.errors else ""
     text += ": an estimate from a few steps each, as busy as the machine is now. Evaluation and the report come on top."

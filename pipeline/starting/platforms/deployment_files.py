@@ -194,8 +194,9 @@ def next_commands(folder: Path, pool: PoolType) -> list[str]:
     chosen = "" if pool == "process" else f" --prefect-file {platform.deployments}"
     install = [f"pip install {platform.worker}"] if platform.worker else []
     cluster = ["kubectl apply --filename kubernetes-cluster.yaml"] if pool == "kubernetes" else []
+    enter = [] if folder.resolve() == Path.cwd() else [f"cd {shlex.quote(str(folder))}"]
     return [
-        f"cd {shlex.quote(str(folder))}",
+        *enter,
         *cluster,
         f"prefect work-pool create {platform.pool} --type {pool}{platform.create}",
         f"prefect --no-prompt deploy --all{chosen}",

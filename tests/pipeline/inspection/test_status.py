@@ -49,7 +49,7 @@ def test_what_takes_long_to_import_is_not_imported(finished_run: Path) -> None:
     count, *loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert int(count) > 5 and "torch" in loaded
     slow = {"lightning_fabric", "torchvision", "timm", "segmentation_models_pytorch", "torchmetrics", "torch_fidelity"}
-    assert (slow | {"sklearn", "torch._dynamo"}).isdisjoint(loaded)
+    assert (slow | {"sklearn", "torch._dynamo", "matplotlib", "scipy.optimize"}).isdisjoint(loaded)
 
 
 def test_a_run_of_a_segmenter_that_is_gone_is_refused_by_its_name(copy_of_run: Callable[..., Path]) -> None:

@@ -16,6 +16,7 @@ from scenepalette.pipeline.doctor.machine.timing import (
     arm_weight,
     check_time,
     estimates_of,
+    loop_estimate,
     measure,
     show_seconds,
     total_of,
@@ -64,6 +65,34 @@ def test_the_longest_of_trainings_at_once_decides_and_pairs_are_waited_for() -> 
     # The images of 60 are longer than all else that waits for no pairs; of three segmenters the last one is alone.
     assert total_of(parts, 2) == 1.0 + 60.0 + 5.0 + 20.0
     assert total_of(parts, 4) == 1.0 + 60.0 + 5.0 + 10.0
+
+
+def test_segmenters_with_a_number_of_their_own_are_done_beside_no_generator(tiny_config: RunConfig) -> None:
+    parts = [
+        Estimate("images/a", 60.0, "", (60.0,)),
+        Estimate("segmenters", 50.0, "", (10.0, 10.0), (10.0, 10.0, 10.0)),
+    ]
+    assert total_of(parts, 1, 1) == 110.0
+    assert total_of(parts, 2, 2) == 60.0 + 10.0 + 20.0
+    assert total_of(parts, 1, 3) == 60.0 + 10.0 + 10.0
+    values = {"segmenters": {"parallel": 8, "arms": ["real"], "seeds": [0, 1, 2]}, "compute": {"threads": 3}}
+    config = make_config(merge(tiny_config.model_dump(mode="json"), values))
+    (time,) = check_time(config, Measured({"segmenter": 2.0}), 1.0, 20)
+    assert "about 5 s on this machine" in time.summary and ", segmenters 3 at once" in time.summary
+
+
+def test_the_loop_is_estimated_beside_the_sum(tiny_config: RunConfig) -> None:
+    values = {"loop": {"rounds": 2, "pairs": 4, "kinds": ["full"]}, "segmenters": {"seeds": [0, 1], "steps": 5}}
+    values |= {"compute": {"parallel": 1}}
+    config = make_config(merge(tiny_config.model_dump(mode="json"), values))
+    known = {"segmenter": 2.0, "generate/full": 0.5}
+    loop = loop_estimate(config, Measured(known))
+    # 8 pairs of both rounds and as many of the control; 2 trainings of 5 steps in each of these three.
+    assert loop is not None and loop.seconds == 16 * 0.5 + 3 * 2 * 5 * 2.0
+    assert loop.basis == "up to 2 rounds and the control: 16 pairs, 6 trainings of 5 steps"
+    (time,) = check_time(config, Measured(known), 1.0, 20)
+    assert any(text.startswith("scenepalette loop, not in the sum: 68 s (up to 2 rounds") for text in time.details)
+    assert loop_estimate(config, Measured({"segmenter": 2.0})) is None
 
 
 def test_arms_cost_the_same_but_for_adaptation_and_steps() -> None:

@@ -205,7 +205,9 @@ def test_arguments_that_cannot_be_used_are_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_the_command_says_what_it_wrote_and_what_to_type_next(pool: PoolType, tmp_path: Path) -> None:
+def test_the_command_says_what_it_wrote_and_what_to_type_next(
+    pool: PoolType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "here it is"
     result = CliRunner().invoke(app, ["prefect", "init", str(folder), "--pool", pool])
     assert result.exit_code == 0, result.output
@@ -216,5 +218,7 @@ def test_the_command_says_what_it_wrote_and_what_to_type_next(pool: PoolType, tm
     # Files that commands name are there.
     named = [word for command in commands for word in command.split() if re.search(r"\.(yaml|json)$", word)]
     assert named and all((folder / name).is_file() for name in named)
+    monkeypatch.chdir(folder)
+    assert next_commands(Path("."), pool) == next_commands(folder, pool) == commands[1:]
     again = CliRunner().invoke(app, ["prefect", "init", str(folder), "--pool", pool, "--worker-directory", "/x"])
     assert again.exit_code == 1 and PLATFORMS[pool].deployments in again.stderr
