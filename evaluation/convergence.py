@@ -33,7 +33,9 @@ def converged(curve: Iterable[tuple[int, float]]) -> tuple[bool, str]:
     if not earlier:
         return False, "it was not validated before the last fifth of its steps, so this is not known"
     step, value = earlier[-1]
-    gain = f"{100 * (end - value):+.1f}".replace("-", "\N{MINUS SIGN}")
+    # What is near the limit gets the decimals that tell it apart.
+    digits = 3 if abs(end - value - SMALL_GAIN) < SMALL_GAIN / 20 else 1
+    gain = f"{100 * (end - value):+.{digits}f}".replace("-", "\N{MINUS SIGN}")
     return end - value < SMALL_GAIN, (
         f"validation mIoU went from {100 * value:.1f} at step {step} to {100 * end:.1f} at step {last} ({gain} points)"
     )

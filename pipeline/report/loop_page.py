@@ -26,7 +26,13 @@ from scenepalette.pipeline.report.page import (
 )
 from scenepalette.pipeline.report.page import Figure as Shown
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun, EvaluatedSplit, PairSample
-from scenepalette.pipeline.report.sections.loop_gain import arms_of_loop, loop_headline, why_it_ended, with_interval
+from scenepalette.pipeline.report.sections.loop_gain import (
+    arms_of_loop,
+    gain_and_least,
+    loop_headline,
+    why_it_ended,
+    with_interval,
+)
 from scenepalette.pipeline.report.sections.splits import resolution
 from scenepalette.pipeline.report.statistics import Comparison, compare, verdict
 from scenepalette.pipeline.report.wording import (
@@ -299,13 +305,14 @@ def _rounds(document: Mapping[str, Any]) -> Table:
             kind: ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
             for kind, counts in each["asked"].items()
         }
+        gain, least = gain_and_least(each)
         rows.append(
             (
                 str(each["round"]),
                 str(each["pairs"]),
                 with_interval(each["miou"]),
-                f"{points(each['gain'])} {interval(each, signed=True)}",
-                percent(each["least"]),
+                f"{gain} {interval(each, signed=True)}",
+                least,
                 "; ".join(f"{kind}: {text or 'nothing'}" for kind, text in asked.items()),
             )
         )

@@ -237,6 +237,9 @@ def cautions(document: Mapping[str, Any]) -> list[str]:
     """What to keep in mind before acting on the verdicts."""
     arms, bootstrap, aic = document["arms"], document["bootstrap"], document["palettes"]["aic"]
     real, compared = arm_named(document, REAL_ARM), len(arms) - 1
+    primary = document.get("primary")
+    # The primary contrast is in no family; against real, it is one of these comparisons.
+    family = compared - bool(primary and primary["control"] == REAL_ARM)
     real_images, real_classes = real["images_per_step"], real["per_class"]
     single = bootstrap["arms_with_one_seed"]
     few = [arm["name"] for arm in arms if 1 < len(seeds_of(arm)) < 5]
@@ -294,8 +297,8 @@ def cautions(document: Mapping[str, Any]) -> list[str]:
         (True, of_images),
         (
             compared > 1,
-            f"Intervals of arms and classes are each taken alone at 95 %; verdicts are corrected for {compared} arms "
-            "(Holm), arrows and colours of classes are not: read those as hints.",
+            f"Intervals of arms and classes are each taken alone at 95 %; verdicts are corrected for {family} "
+            f"arm{'' if family == 1 else 's'} (Holm), arrows and colours of classes are not: read those as hints.",
         ),
         (
             unequal,

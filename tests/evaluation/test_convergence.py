@@ -15,6 +15,12 @@ def test_the_sentence_has_the_numbers() -> None:
     assert text == "validation mIoU went from 50.0 at step 800 to 53.2 at step 1000 (+3.2 points)"
 
 
+@pytest.mark.parametrize(("end", "enough", "gain"), [(0.5098, True, "+0.980"), (0.5103, False, "+1.030")])
+def test_a_gain_near_one_point_is_written_as_it_is_judged(end: float, enough: bool, gain: str) -> None:
+    found, text = converged([(80, 0.5), (100, end)])
+    assert found is enough and f"({gain} points)" in text
+
+
 @pytest.mark.parametrize("curve", [[], [(10, 0.5)], [(95, 0.5), (100, 0.5)]])
 def test_a_curve_without_a_beginning_is_not_converged(curve: list[tuple[int, float]]) -> None:
     enough, text = converged(curve)

@@ -93,10 +93,10 @@ def made(tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     values = merge(
         load_config(str(tiny_recipe)).model_dump(mode="json"),
         {
-            "data": {"test_scenes": 5},
-            "generate": {"kinds": ["full", "partial"], "pairs": 4},
+            "data": {"train_scenes": 24, "test_scenes": 5},
+            "generate": {"kinds": ["full", "partial"], "pairs": 4, "candidates": 2},
             "finetune": {"kinds": ["full"], "steps": 1},
-            "segmenters": {"arms": ["real", "syn", "real+partial"]},
+            "segmenters": {"arms": ["real", "syn", "real+partial", "real+partial-trusted", "relabelled"]},
             "report": {"extra_test": {"night": str(write_night(place / "night"))}},
         },
     )
@@ -110,7 +110,8 @@ def made(tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.mark.slow
 def test_evaluations_alone_read_what_is_tested_on(made: Made) -> None:
     trainings = {"palettes", "layouts", "images", "finetuned", "shards"}
-    assert made.stages == trainings | {"data", "extra-tests", "segmenters", "report"}
+    choices = {"teachers", "quality", "selected"}
+    assert made.stages == trainings | choices | {"data", "extra-tests", "segmenters", "report"}
     assert made.read == {"data", "extra-tests", "segmenters", "report"}
 
 
@@ -130,7 +131,7 @@ def test_the_report_is_of_the_test_split_with_validation_and_extra_sets_beside(m
         assert document["extra_tests"]["night"]["arms"][arm["name"]]["miou"]["mean"] is not None
     assert document["extra_tests"]["night"]["images"] == 6
     page = (made.folder / "report/report.md").read_text()
-    assert "16 training, 4 validation and 5 test images" in page and "## Extra test sets" in page
+    assert "24 training, 4 validation and 5 test images" in page and "## Extra test sets" in page
     assert "all pixels of the test split" in page and "Validation mIoU, %" in page
 
 

@@ -38,10 +38,17 @@ def why_it_ended(document: Mapping[str, Any]) -> str:
         if last["detectable"] >= last["least"]
         else "the least gain that is worth it (report.smallest_gain)"
     )
+    gain, least = gain_and_least(last)
     return (
         f"The loop ended after round {last['round']} of at most {document['most_rounds']}: the round changed mIoU on "
-        f"validation images by {points(last['gain'])} points, less than {percent(last['least'])}, {why}."
+        f"validation images by {gain} points, less than {least}, {why}."
     )
+
+
+def gain_and_least(found: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what a round gained and had to gain, in points, with as many decimals as tell them apart."""
+    gain, least = found["gain"], found["least"]
+    return points(gain, (least,)), points(least, (gain,)).removeprefix("+")
 
 
 def loop_blocks(document: Mapping[str, Any]) -> list[Block]:

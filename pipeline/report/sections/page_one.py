@@ -185,7 +185,7 @@ def _convergence(document: Mapping[str, Any]) -> str:
     if longer is None or longer["mean"] is None:
         return f"Not known: add the arm {LONGER_ARM}, which trains on real pairs for twice the steps."
     answer = "Not known" if longer["ci95"][0] is None else "No" if still_gains(document) else "Yes"
-    gain = f"{estimated(longer)} points {interval(longer, signed=True)}"
+    gain = f"{estimated(longer, (document['smallest_gain'],))} points {interval(longer, signed=True)}"
     return f"{answer}: twice the steps ({LONGER_ARM}) change its mIoU by {gain}."
 
 

@@ -95,18 +95,29 @@ class LabelsOfTeachersUnit(Unit):
 
         write_label_array(folder / TEACHERS_LABELS, labels(), train.labels.shape)
         means = np.divide(losses, pixels, out=np.full(classes, np.nan), where=pixels > 0)
-        write_json(folder / TEACHERS_FILE, _document(train, means, intersection_over_union(overlaps(confusion))))
+        write_json(folder / TEACHERS_FILE, _document(train, means, overlaps_of_folds(confusion)))
         for text in read_teachers(folder, train.table.names).warnings:
             print(f"Warning: {text}", file=sys.stderr, flush=True)
 
 
-def _document(train: Pairs, means: np.ndarray, overlaps_of_folds: np.ndarray) -> dict[str, Any]:
+def overlaps_of_folds(confusion: np.ndarray) -> np.ndarray:
+    """Return each teacher's intersection over union of each class, float64 [F, K]; nan where its fold shows none of it.
+
+    What is predicted of such a class says nothing of whether the teacher would find it.
+
+    Args:
+        confusion: int [F, K, K] of the folds, rows the truth, columns the prediction.
+    """
+    return np.where(confusion.sum(axis=2) > 0, intersection_over_union(overlaps(confusion)), np.nan)
+
+
+def _document(train: Pairs, means: np.ndarray, found: np.ndarray) -> dict[str, Any]:
     names = train.table.names
 
     def defined(values: np.ndarray) -> dict[str, float | None]:
         return {name: float(value) if np.isfinite(value) else None for name, value in zip(names, values, strict=True)}
 
-    return {"mean_loss": defined(means), "iou": [defined(values) for values in overlaps_of_folds]}
+    return {"mean_loss": defined(means), "iou": [defined(values) for values in found]}
 
 
 @dataclass(frozen=True, kw_only=True)

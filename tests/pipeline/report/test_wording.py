@@ -198,6 +198,14 @@ def test_a_verdict_that_the_correction_takes_back_says_so(make_inputs: MakeInput
     assert "not after Holm's correction, p = 0.061" in wording.findings(document)[0]
 
 
+@pytest.mark.parametrize(("control", "family"), [("real", "1 arm (Holm)"), ("full", "2 arms (Holm)")])
+def test_the_primary_contrast_does_not_count_among_what_is_corrected(
+    make_inputs: MakeInputs, control: str, family: str
+) -> None:
+    document = _document(make_inputs(controls=[control]))
+    assert f"verdicts are corrected for {family}" in " ".join(wording.cautions(document))
+
+
 def test_blocks_are_named_in_method_and_cautions(make_inputs: MakeInputs) -> None:
     grouped = _document(make_inputs(split=_frames("aaabbb")))
     assert "2 blocks of consecutive frames" in wording.method(grouped)

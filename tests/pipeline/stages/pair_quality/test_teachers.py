@@ -20,7 +20,7 @@ from scenepalette.evaluation.pair_quality.trust import TrustSettings
 from scenepalette.pipeline.config import RunConfig, make_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.pair_quality import teachers as stage
-from scenepalette.pipeline.stages.pair_quality.quality import sources_of
+from scenepalette.pipeline.stages.pair_quality.quality import overlaps_of_folds, sources_of
 from scenepalette.pipeline.stages.pair_quality.teachers import fold_problems
 from scenepalette.pipeline.stages.reporting.report import cost_of_arm
 from scenepalette.pipeline.trusted import (
@@ -72,6 +72,12 @@ def test_a_teacher_that_never_finds_a_class_is_warned_of_and_the_class_is_blind(
     np.testing.assert_array_equal(teachers.class_means, [0.5, 2.0, np.nan])
     (warning,) = teachers.warnings
     assert warning.startswith("teacher 0 never finds b in the images that it did not see (IoU 0).")
+
+
+def test_a_class_that_a_fold_does_not_show_is_not_one_that_its_teacher_never_finds() -> None:
+    # Class 1 is in the labels of the second fold alone; the first teacher predicts it on four pixels.
+    folds = np.array([[[6, 4], [0, 0]], [[6, 1], [1, 2]]])
+    np.testing.assert_array_equal(overlaps_of_folds(folds), [[0.6, np.nan], [0.75, 0.5]])
 
 
 def _config(values: dict[str, Any], *arms: str, **teachers: Any) -> RunConfig:

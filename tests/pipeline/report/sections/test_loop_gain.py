@@ -1,0 +1,23 @@
+"""What a page says of the rounds of a loop."""
+
+from __future__ import annotations
+
+import pytest
+
+from scenepalette.pipeline.report.sections.loop_gain import gain_and_least, why_it_ended
+
+
+@pytest.mark.parametrize(
+    ("gain", "least", "expected"),
+    [
+        (0.004, 0.01, ("+0.4", "1.0")),
+        (-0.004, 0.01, ("\N{MINUS SIGN}0.4", "1.0")),
+        (0.00998, 0.01, ("+0.998", "1.000")),
+        (0.0101, 0.01045, ("+1.01", "1.04")),
+    ],
+)
+def test_a_gain_never_seems_to_reach_what_it_misses(gain: float, least: float, expected: tuple[str, str]) -> None:
+    found = {"round": 1, "gain": gain, "least": least, "detectable": None, "continue": False}
+    assert gain_and_least(found) == expected
+    text = why_it_ended({"rounds": [found], "most_rounds": 3})
+    assert f"by {expected[0]} points, less than {expected[1]}, the least gain that is worth it" in text
