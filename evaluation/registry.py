@@ -364,9 +364,9 @@ def absence(name: str, reason: object) -> str:
 
 
 def name_and_reason(sentence: str) -> tuple[str, str]:
-    """Return what `absence` made a sentence of."""
-    name, _, reason = sentence.partition(_ABSENT)
-    return name, reason
+    """Return what `absence` made a sentence of; of another sentence no name, and all of it as the reason."""
+    name, found, reason = sentence.partition(_ABSENT)
+    return (name, reason) if found else ("", sentence)
 
 
 def metrics_from_elsewhere() -> dict[str, Any]:

@@ -63,33 +63,24 @@ class _ComparedArms(Section):
     )
 
 
+_DECIDED_BY_ARMS = ("mixing", "adaptation")
+_AS_PUBLISHED = (
+    "atrous_rates",
+    "output_stride",
+    "momentum",
+    "poly_power",
+    "discriminator_width",
+    "discriminator_learning_rate",
+    "discriminator_betas",
+    "log_every",
+)
+"""Kept as they were published: no keys of the configuration."""
+
+
 class SegmentersConfig(  # pyright: ignore
     keys_of(
         SegmenterSettings,
-        "steps",
-        "batch_size",
-        "schedule",
-        "synthetic_share",
-        "synthetic_fade",
-        "synthetic_weight",
-        "statistics_images",
-        "architecture",
-        "encoder",
-        "encoder_weights",
-        "decoder_channels",
-        "optimizer",
-        "learning_rate",
-        "warmup",
-        "weight_decay",
-        "augmentation",
-        "class_weights",
-        "prior_correction",
-        "mixing_probability",
-        "rare_classes",
-        "adversarial_weight",
-        "entropy_weight",
-        "adapted_domain",
-        "checkpoint_every",
+        without=(*_DECIDED_BY_ARMS, *_AS_PUBLISHED),
         kinds={"architecture": ArchitectureName, "encoder": EncoderName, "encoder_weights": EncoderWeights},
     ),
     keys_of(TrustSettings),

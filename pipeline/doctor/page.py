@@ -5,13 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 from functools import partial
-from importlib.resources import files
-
-from jinja2 import Environment, StrictUndefined
 
 from scenepalette.pipeline.doctor.findings import SHOWN_IN_PAGE, STATUSES, Diagnosis, Status, shown
+from scenepalette.pipeline.report.page import fill_template
 
-TEMPLATE = "doctor.html.jinja"
 MARKS: dict[Status, str] = {"ok": "ok     ", "note": "note   ", "warning": "WARNING", "problem": "PROBLEM"}
 _WORST_FIRST: tuple[Status, ...] = tuple(reversed(STATUSES))
 
@@ -76,9 +73,9 @@ def to_markdown(diagnosis: Diagnosis, strict: bool = False) -> str:
 
 def to_html(diagnosis: Diagnosis, strict: bool = False) -> str:
     """Fill the page; its policy forbids every request."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = files("scenepalette.pipeline.doctor").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    return environment.from_string(template).render(
+    return fill_template(
+        "scenepalette.pipeline.doctor",
+        "doctor.html.jinja",
         diagnosis=diagnosis,
         verdict=diagnosis.verdict(strict),
         failed=diagnosis.failed(strict),

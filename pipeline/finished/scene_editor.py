@@ -182,10 +182,6 @@ class Editor:
         """Return the layout of a training sample without ignored pixels, uint8 [H, W]."""
         return np.asarray(self.filled_labels[sample_index(sample, self.train.ids)])
 
-    def write(self, path: Path, scenes: Sequence[Scene]) -> None:
-        """Write scenes, layouts above images, as a strip (.png) or an animation (.gif, .webp), enlarged."""
-        write_scenes(path, scenes, self.table)
-
     def _layout_generator(self, model: LayoutModel) -> LayoutNetwork:
         """Return a layout generator as it was trained: its layouts do not depend on what makes it faster."""
         self._require(model.unit)
@@ -245,7 +241,7 @@ def write_edit(what: Edit, run_dir: Path, picture: Path, options: Mapping[str, A
             f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}, got {entry['input']!r}" for entry in error.errors()
         ]
         raise ConfigError(f"The edit {what} cannot be made with these options.", problems) from error
-    editor.write(picture, scenes)
+    write_scenes(picture, scenes, editor.table)
 
 
 def class_ids(names: Sequence[str], table: ClassTable) -> list[int]:

@@ -18,7 +18,6 @@ from jinja2 import Environment, StrictUndefined
 
 from scenepalette.common.storage.files import write_atomically, write_json
 
-TEMPLATE = "page.html.jinja"
 # Columns of a narrow table: Prefect's UI neither wraps the cells of a table nor shows a bar to scroll it.
 NARROW = 4
 
@@ -195,10 +194,14 @@ def to_markdown(page: Page, narrow: bool = False) -> str:
 
 def to_html(page: Page, images: Mapping[str, bytes]) -> str:
     """Return a page as one HTML file with the PNG of each of its figures, by their `file`."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = files("scenepalette.pipeline.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
     sources = {name: f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}" for name, png in images.items()}
-    return environment.from_string(template).render(page=page, sources=sources)
+    return fill_template("scenepalette.pipeline.report", "page.html.jinja", page=page, sources=sources)
+
+
+def fill_template(package: str, name: str, **values: Any) -> str:
+    """Return a template of a package filled with values, all of which are escaped and none of which may lack."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(files(package).joinpath(name).read_text(encoding="utf-8")).render(**values)
 
 
 def write_page(folder: Path, name: str, page: Page, document: Mapping[str, Any], images: Mapping[str, bytes]) -> None:

@@ -183,7 +183,7 @@ def _pairs(document: Mapping[str, Any]) -> Table:
 
 
 def _classes(document: Mapping[str, Any]) -> Table:
-    dataset, arms, shares = document["dataset"], document["arms"], document["dataset"]["split"]["class_shares"]
+    dataset, arms, shares = document["dataset"], document["arms"], splits.split_of(document)["class_shares"]
     rows = []
     for name in dataset["classes"]:
         cells: list[Cell | str] = [name if name in dataset["eval_classes"] else f"{name} *", percent(shares[name])]

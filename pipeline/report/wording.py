@@ -153,7 +153,7 @@ def augmentation_arms(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 def least_miou(document: Mapping[str, Any]) -> float:
     """The mIoU of predicting the most frequent class everywhere; pixels of classes that do not count are left out."""
     dataset = document["dataset"]
-    of_split = dataset["split"]["class_shares"]
+    of_split = dataset.get("split", {}).get("class_shares") or dataset["val_class_shares"]
     shares = [share for name in dataset["eval_classes"] if (share := of_split[name])]
     return max(shares) / sum(shares) / len(shares) if shares else 0.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from scenepalette.pipeline.run_directory.manifests import (
     identity_in,
     read_record,
 )
-from scenepalette.pipeline.units.records import BORROWED
+from scenepalette.pipeline.units.records import BORROWED, as_json
 from scenepalette.pipeline.units.workspace import Unit, Workspace
 from scenepalette.training.checkpoint import read_metadata
 
@@ -87,7 +86,7 @@ def lends(lender: Path, unit: Unit) -> bool:
     settings = record.get("lender", identity_in(record)).get("settings", {})
     trained, wanted = (
         {key: value for key, value in values.items() if key not in NOT_OF_FINETUNING}
-        for values in (settings, json.loads(json.dumps(unit.settings)))
+        for values in (settings, as_json(unit.settings))
     )
     return trained == wanted
 

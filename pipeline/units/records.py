@@ -121,7 +121,7 @@ def _is_outgrown(record: Mapping[str, Any], unit: Unit, units: Mapping[str, Unit
 def _is_resumed(record: Mapping[str, Any], unit: Unit, units: Mapping[str, Unit]) -> bool:
     """Tell whether a record is that of the same unit with other settings that its partial results do not depend on."""
     before = identity_in(record).get("settings", {})
-    if unit.of_partial(before) != unit.of_partial(_as_json(unit.settings)):
+    if unit.of_partial(before) != unit.of_partial(as_json(unit.settings)):
         return False
     return stored_fingerprint(record) == fingerprint_of(replace(unit, settings=before), units)
 
@@ -200,16 +200,16 @@ def misfits(run_dir: Path, names: Sequence[str], units: Mapping[str, Unit]) -> S
     )
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say which settings differ between a record and a unit, one text each."""
-    now = _as_json(now)
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], where: str = "now") -> list[str]:
+    """Say which settings differ between a record and a unit, one text each; `where` follows the unit's value."""
+    now = as_json(now)
     names = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
     # Of another data set everything else follows.
     names = ["name"] if "name" in names else names
     return [
         "its files are not those that were read"
         if key == "content"
-        else f"{key}: {_shown(before, key)} there, {_shown(now, key)} now"
+        else f"{key}: {_shown(before, key)} there, {_shown(now, key)} {where}"
         for key in names
     ]
 
@@ -218,10 +218,11 @@ def _shown(values: Mapping[str, Any], key: str) -> str:
     return repr(values[key]) if values.get(key) is not None else "none"
 
 
-def _as_json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
+    """Return settings as a record that was written and read again has them."""
     if isinstance(value, Mapping):
-        return {str(key): _as_json(entry) for key, entry in value.items()}
-    return [_as_json(entry) for entry in value] if isinstance(value, list | tuple) else value
+        return {str(key): as_json(entry) for key, entry in value.items()}
+    return [as_json(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def begin(run_dir: Path, unit: Unit, units: Mapping[str, Unit]) -> None:
@@ -308,7 +309,7 @@ def _identity(unit: Unit, units: Mapping[str, Unit]) -> dict[str, Any]:
         "unit": unit.name,
         "fingerprint": fingerprint_of(unit, units),
         "version": unit.version,
-        "settings": _as_json(unit.settings),
+        "settings": as_json(unit.settings),
         "inputs": {name: fingerprint_of(units[name], units) for name in unit.inputs},
     }
 
@@ -378,7 +379,6 @@ def units_on_disk(run_dir: Path) -> dict[str, dict[str, Any]]:
     """Return the records of all units that a run directory holds, finished or not, by name.
 
     A unit whose record was lost or damaged has an empty one.
-
     """
     found: dict[str, dict[str, Any]] = {}
     for name in read_mark(run_dir).units:

@@ -197,7 +197,7 @@ def missing_metrics(document: Mapping[str, Any]) -> str:
             reason = document[part].get(f"{key}_absent_because")
             if value is None and reason:
                 name, why = name_and_reason(reason)
-                reasons.setdefault(why.rstrip(". "), []).append(name)
+                reasons.setdefault(why.rstrip(". "), []).append(name or key)
     if not reasons:
         return ""
     return f"Not measured: {'; '.join(f'{listing(names)} ({why})' for why, names in reasons.items())}."

@@ -40,7 +40,10 @@ def reported_split(inputs: ReportInputs) -> dict[str, Any]:
     """Return the split that a report's numbers are of; validation of unknown recordings if none is named."""
     if inputs.split is not None:
         return describe(inputs.split)
-    images = len(inputs.arms[0].confusion)
+    return _validation(len(inputs.arms[0].confusion))
+
+
+def _validation(images: int) -> dict[str, Any]:
     return {"name": VALIDATION, "origin": None, "images": images, "recordings": None, "blocks": None, "warnings": []}
 
 
@@ -77,6 +80,12 @@ def _compare(
     return {arm.name: arm for arm in arms}
 
 
+def split_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the split that a document's numbers are of; one that names none is of validation."""
+    dataset = document["dataset"]
+    return dataset.get("split") or {**_validation(dataset["val"]), "class_shares": dataset["val_class_shares"]}
+
+
 def counted(split: Mapping[str, Any]) -> str:
     """Say how many images, recordings and blocks there are: "122 images of 3 recordings, 13 blocks ..."."""
     images = f"{split['images']} images"
@@ -91,7 +100,7 @@ def counted(split: Mapping[str, Any]) -> str:
 
 def introduction(document: Mapping[str, Any]) -> str:
     """Say what is learned from and what is reported."""
-    dataset, split = document["dataset"], document["dataset"]["split"]
+    dataset, split = document["dataset"], split_of(document)
     if split["name"] == VALIDATION:
         text = f"{dataset['train']} training and {dataset['val']} validation images"
         return text if split["blocks"] is None else f"{text} ({counted(split).partition(' of ')[2]})"
@@ -153,4 +162,4 @@ def extra_blocks(document: Mapping[str, Any]) -> list[Block]:
 def warnings(document: Mapping[str, Any]) -> list[str]:
     """Return what was found of the reported split and of extra test sets before anything was trained."""
     extra = (document.get("extra_tests") or {}).values()
-    return [text for split in (document["dataset"]["split"], *extra) for text in split["warnings"]]
+    return [text for split in (split_of(document), *extra) for text in split["warnings"]]

@@ -8,7 +8,6 @@ without generated pairs is the same training in all of them, and is taken from t
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from scenepalette.pipeline.run_directory.manifests import MANIFEST, check_conten
 from scenepalette.pipeline.run_directory.ownership import CONFIG, check_holds_run
 from scenepalette.pipeline.stages.segment import read_confusion, segmenter_name
 from scenepalette.pipeline.units.borrowing import lender_of
-from scenepalette.pipeline.units.records import BORROWED, differences, stored_fingerprint
+from scenepalette.pipeline.units.records import BORROWED, as_json, differences, stored_fingerprint
 from scenepalette.pipeline.units.sources import ABSENT
 from scenepalette.pipeline.units.workspace import Unit, Workspace, ancestors
 from scenepalette.segmenters.loading import WEIGHTS_FILE
@@ -133,18 +132,17 @@ def pooling_notes(runs: Sequence[PooledRun]) -> list[str]:
             notes.append(f"{other.run_dir} also trains {_listed(further)}, which this run does not: left out.")
         # What no generator has a part in is the same training in both.
         common = [arm for arm in first.arms if ARMS[arm].synthetic is None and arm in other.arms]
-        differing = [name for name in _names(common, seeds) if _differs(first, other, name)]
+        differing = [
+            name
+            for name in _names(common, seeds)
+            if not np.array_equal(read_confusion(first.run_dir / name), read_confusion(other.run_dir / name))
+        ]
         if differing:
             notes.append(
                 f"{other.run_dir} has other results for {differing[0]}, which no generator has a part in: its hardware "
                 "or its libraries round otherwise. Those of this run are taken."
             )
     return notes
-
-
-def _differs(first: PooledRun, other: PooledRun, name: str) -> bool:
-    """Tell whether a training came out otherwise in another run."""
-    return not np.array_equal(read_confusion(first.run_dir / name), read_confusion(other.run_dir / name))
 
 
 def _listed(values: Sequence[object]) -> str:
@@ -225,7 +223,7 @@ def _reasons(run: Workspace, path: Path, unit: Unit) -> list[str]:
     other_files = "content" in own and own["content"] != there.get("content")
     for settings in (own, there):
         settings.pop("content", None)  # of data that this run has not read yet, it is not known
-    reasons = [f"{text.removesuffix('now')}here" for text in differences(there, own)]
+    reasons = differences(there, own, "here")
     if other_files:
         reasons.append("it was made from other files")
     if unit.name == "data" and own.get("seed") != there.get("seed"):
@@ -259,7 +257,7 @@ def _own_settings(run: Workspace, unit: Unit) -> dict[str, Any]:
         settings = _settings_in(read_record(manifest))
     else:
         settings = unit.record()["lender"]["settings"]
-    return json.loads(json.dumps(settings))
+    return as_json(settings)
 
 
 def _generator_seeds(run: Workspace, path: Path | None = None) -> dict[str, int]:

@@ -24,7 +24,7 @@ from scenepalette.pipeline.finished.regenerate import regenerate_rows
 from scenepalette.pipeline.report.sections.loop_gain import SHOWN_OF_LOOP, loop_headline
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.segment import CONFUSION, TEST_CONFUSION, arm_settings
-from scenepalette.pipeline.stages.studies import loop as stage
+from scenepalette.pipeline.stages.studies import loop_rounds as stage
 from scenepalette.pipeline.stages.studies.loop_rounds import (
     DecisionUnit,
     budget_of,
