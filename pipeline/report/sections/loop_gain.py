@@ -31,6 +31,11 @@ def why_it_ended(document: Mapping[str, Any]) -> str:
         return (
             f"The loop ended after {last['round']} rounds, as many as loop.rounds allows; the last still gained enough."
         )
+    if last["gain"] >= last["least"]:
+        return (
+            f"The loop ended after round {last['round']} of at most {document['most_rounds']}: on validation images "
+            "nothing is lacking any more that pairs can be asked for."
+        )
     why = (
         "the least gain that is worth it (report.smallest_gain; with one seed nothing is known of what can be seen)"
         if last["detectable"] is None

@@ -106,37 +106,43 @@ class BudgetUnit(Unit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Find what the segmenters lack, and divide the round's pairs."""
-        config, train, validation = run.config, run.data.train, run.segmenter_data.validation
-        names = train.table.names
-        confusions = [read_confusion(run.run_dir / name) for name in self.before]
-        stride = decoder_stride(arm_settings(config.segmenters, REAL_ARM), config.segmenter_size)
-        oracle = None if stride is None else oracle_confusion(validation.labels, len(names), stride)
-        reached, lacking = class_deficits(confusions, train.table.eval_ids, oracle)
-        asked, left_out = {}, dict[str, dict[str, str]]()
-        for kind in config.loop_kinds():
-            out = {name: text for name, text in unable(config, kind, train).items() if lacking[names.index(name)] > 0}
-            weights = [0.0 if name in out else float(value) for name, value in zip(names, lacking, strict=True)]
-            counts = divide_rows(config.loop.pairs, config.loop.share, weights)
-            asked[kind] = {name: int(count) for name, count in zip(names, counts, strict=True) if count}
-            left_out[kind] = out
-        if not any(asked.values()):
+        budget = _budget_for(run, self.before)
+        if not any(budget["asked"].values()):
             raise DataError(
-                f"{self.name}: there is nothing to ask for. {nothing_lacking(names, lacking, left_out)} Generated "
-                "pairs for single classes cannot help here; see the report for what can."
+                f"{self.name}: there is nothing to ask for. {nothing_lacking(budget['lacking'], budget['left_out'])} "
+                "Generated pairs for single classes cannot help here; see the report for what can."
             )
-        found = {"reached": _by_name(names, reached), "lacking": _by_name(names, lacking)}
-        write_json(folder / BUDGET, {**found, "asked": asked, "left_out": left_out})
+        write_json(folder / BUDGET, budget)
+
+
+def _budget_for(run: Workspace, segmenters: Sequence[str]) -> dict[str, Any]:
+    """Return what `read_budget` does: what segmenters lack, and how many pairs are asked for it."""
+    config, train, validation = run.config, run.data.train, run.segmenter_data.validation
+    names = train.table.names
+    confusions = [read_confusion(run.run_dir / name) for name in segmenters]
+    stride = decoder_stride(arm_settings(config.segmenters, REAL_ARM), config.segmenter_size)
+    oracle = None if stride is None else oracle_confusion(validation.labels, len(names), stride)
+    reached, lacking = class_deficits(confusions, train.table.eval_ids, oracle)
+    asked, left_out = {}, dict[str, dict[str, str]]()
+    for kind in config.loop_kinds():
+        out = {name: text for name, text in unable(config, kind, train).items() if lacking[names.index(name)] > 0}
+        weights = [0.0 if name in out else float(value) for name, value in zip(names, lacking, strict=True)]
+        counts = divide_rows(config.loop.pairs, config.loop.share, weights)
+        asked[kind] = {name: int(count) for name, count in zip(names, counts, strict=True) if count}
+        left_out[kind] = out
+    found = {"reached": _by_name(names, reached), "lacking": _by_name(names, lacking)}
+    return {**found, "asked": asked, "left_out": left_out}
 
 
 def _by_name(names: Sequence[str], values: np.ndarray) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else float(value) for name, value in zip(names, values, strict=True)}
 
 
-def nothing_lacking(names: Sequence[str], lacking: np.ndarray, left_out: Mapping[str, Mapping[str, str]]) -> str:
+def nothing_lacking(lacking: Mapping[str, float | None], left_out: Mapping[str, Mapping[str, str]]) -> str:
     """Say why no class is asked for."""
-    if not lacking.any():
+    missed = ", ".join(name for name, value in lacking.items() if value)
+    if not missed:
         return "The segmenters lack nothing on validation images that a network of their stride can reach."
-    missed = ", ".join(name for name, value in zip(names, lacking, strict=True) if value > 0)
     reasons = "; ".join(
         f"{kind}: {name} is {text}" for kind, entries in left_out.items() for name, text in entries.items()
     )
@@ -274,7 +280,7 @@ class LoopSegmenterUnit(Unit):
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionUnit(Unit):
-    """What a round gained, and whether that is reason for another.
+    """What a round gained, and whether that is reason for another: if something to ask for is lacking still.
 
     It reads units of segmenters before and after the round, one for each seed.
     """
@@ -307,7 +313,8 @@ class DecisionUnit(Unit):
         gain, detectable = found.miou.mean, None if math.isnan(found.detectable) else found.detectable
         least = least_gain(config.report.smallest_gain, detectable)
         found = {"gain": gain, "ci95": [found.miou.low, found.miou.high], "detectable": detectable}
-        write_json(folder / DECISION, {**found, "least": least, "continue": bool(gain >= least)})
+        goes_on = bool(gain >= least) and any(_budget_for(run, self.after)["asked"].values())
+        write_json(folder / DECISION, {**found, "least": least, "continue": goes_on})
 
 
 def least_gain(smallest: float, detectable: float | None) -> float:

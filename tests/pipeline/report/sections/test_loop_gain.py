@@ -21,3 +21,12 @@ def test_a_gain_never_seems_to_reach_what_it_misses(gain: float, least: float, e
     assert gain_and_least(found) == expected
     text = why_it_ended({"rounds": [found], "most_rounds": 3})
     assert f"by {expected[0]} points, less than {expected[1]}, the least gain that is worth it" in text
+
+
+def test_a_round_that_gained_enough_was_the_last_because_nothing_is_lacking() -> None:
+    found = {"round": 2, "gain": 0.03, "least": 0.01, "detectable": None, "continue": False}
+    text = why_it_ended({"rounds": [found], "most_rounds": 3})
+    assert text == (
+        "The loop ended after round 2 of at most 3: on validation images nothing is lacking any more that pairs can be "
+        "asked for."
+    )

@@ -231,6 +231,22 @@ def test_a_round_that_gains_too_little_is_the_last(made: Made, tmp_path: Path) -
     assert "The loop ended after round 1 of at most 2" in (tmp_path / "run/loop/report/loop.md").read_text()
 
 
+def test_a_round_after_which_nothing_is_lacking_is_the_last(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(made.folder, tmp_path / "run")
+    for name in ("loop/round2", "loop/random", "loop/report", "loop/round1/decision"):
+        shutil.rmtree(tmp_path / "run" / name)
+    zeros = np.zeros(len(Run.open(made.folder).data.train.table.names))
+    monkeypatch.setattr(stage, "class_deficits", lambda *arguments: (zeros + 1, zeros))
+    monkeypatch.setattr(stage, "least_gain", lambda *arguments: -1.0)  # whatever the round gained
+    run = Run(made.config, tmp_path / "run")
+    run.make(run.names_of("loop"))
+    assert not (tmp_path / "run/loop/round2").exists()
+    page = (tmp_path / "run/loop/report/loop.md").read_text()
+    assert "The loop ended after round 1 of at most 2: on validation images nothing is lacking any more" in page
+
+
 def test_more_rounds_go_on_from_those_there_are(made: Made) -> None:
     config = made.config.model_copy(update={"loop": made.config.loop.model_copy(update={"rounds": 3})})
     missing = Run(config, made.folder).missing(["loop/report"])
@@ -314,7 +330,7 @@ def test_nothing_lacking_ends_with_the_reason(made: Made, tmp_path: Path, monkey
     monkeypatch.setattr(stage, "class_deficits", lambda *arguments: (zeros + 1, zeros))
     with pytest.raises(DataError, match=r"there is nothing to ask for\. The segmenters lack nothing"):
         Run(made.config, tmp_path / "run").make(["loop/report"])
-    text = nothing_lacking(("a", "b"), np.array([0.0, 0.4]), {"full": {"b": "in no training image"}})
+    text = nothing_lacking({"a": 0.0, "b": 0.4, "c": None}, {"full": {"b": "in no training image"}})
     assert text == "What they lack (b) cannot be generated (full: b is in no training image)."
 
 
