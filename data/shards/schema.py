@@ -306,7 +306,7 @@ def encode_row(row: Row, *, image_format: ImageFormat, jpeg_quality: int) -> dic
         image = {"bytes": buffer.getvalue(), "path": f"{row.id}.jpg"}
     else:
         image = {"bytes": png_of(row.image), "path": f"{row.id}.png"}
-    return {
+    values: dict[str, Any] = {
         **{name: getattr(row, name) for name in PLAIN},
         "image": image,
         # Greyscale ("L"), not palette: a palette PNG read as greyscale gives luminance in place of class ids.
@@ -315,8 +315,10 @@ def encode_row(row: Row, *, image_format: ImageFormat, jpeg_quality: int) -> dic
         "palette_achieved": np.asarray(row.palette_achieved, dtype=np.float32),
         "source_id": _text(row.source_id),
         "edit_box": None if row.edit_box is None else list(row.edit_box),
-        **({name: _texts(getattr(row, name)) for name in INSERTED} if schema_version_of(row) > 1 else {}),
     }
+    # In the order of the columns, in which `regenerate` names differences.
+    encoded = {name: values[name] for name in _COLUMNS}
+    return encoded | ({name: _texts(getattr(row, name)) for name in INSERTED} if schema_version_of(row) > 1 else {})
 
 
 def _texts(names: Sequence[str] | None) -> list[str | None] | None:
