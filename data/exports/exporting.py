@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 from scenepalette.common.errors import ConfigError
+from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.storage.files import (
     sha256_of_json,
     sync_disks,
@@ -40,12 +41,7 @@ _VERSION = 1
 
 
 def export_shards(
-    folder: Path,
-    to: str,
-    out: Path,
-    *,
-    rows_per_tar: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    folder: Path, to: str, out: Path, *, rows_per_tar: int | None = None, progress: Progress = NO_PROGRESS
 ) -> Path:
     """Write the pairs of a folder of shards in the form of other tools.
 
@@ -58,7 +54,7 @@ def export_shards(
         to: One of `FORMATS`.
         out: Where to write; empty, or what an interrupted call left.
         rows_per_tar: Pairs per tar of a WebDataset; 1000 by default.
-        progress: Called with (number of the row that is written, rows in all) as work proceeds.
+        progress: Watches the rows.
 
     Returns:
         `out`.
@@ -89,29 +85,23 @@ def export_shards(
 
 
 def _write(
-    out: Path,
-    to: str,
-    shards: VerifiedShards,
-    options: dict[str, int],
-    identity: dict[str, Any],
-    progress: Callable[[int, int], None] | None,
+    out: Path, to: str, shards: VerifiedShards, options: dict[str, int], identity: dict[str, Any], progress: Progress
 ) -> None:
     """Write a whole export, export.json last."""
     manifest = shards.manifest
     write_atomically(out / LICENCE, lineage_text(manifest))
-    rows = _watched(shards.rows(), manifest["rows"], progress)
+    progress.start(f"export {to}", manifest["rows"])
+    rows = _watched(shards.rows(), progress)
     parts = [{"rows": shard["rows"]} for shard in manifest["shards"]]
     with writing_explained(out):
         parts = resolve_name(FORMATS[to])(out, shards, rows, **options) or parts
     sync_disks()
     kept = ("kind", "rows", "class_table", "config_hash", "models", "source", "extra")
     write_json(out / EXPORT, {"identity": identity, **{key: manifest[key] for key in kept}, "parts": parts})
+    progress.finish()
 
 
-def _watched(
-    rows: Iterator[ExportedRow], total: int, progress: Callable[[int, int], None] | None
-) -> Iterator[ExportedRow]:
-    for number, row in enumerate(rows, start=1):
-        if progress is not None:
-            progress(number, total)
+def _watched(rows: Iterator[ExportedRow], progress: Progress) -> Iterator[ExportedRow]:
+    for row in rows:
+        progress.advance()
         yield row

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import Pairs, images_from_uint8
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.fitting.resampling import resample_pairs
@@ -291,9 +292,7 @@ class ShardPairs(Dataset[dict[str, Any]]):
         return table
 
 
-def decode_shards(
-    folder: Path | str, to: Path | str, *, threads: int = 1, progress: Callable[[int, int], None] | None = None
-) -> Path:
+def decode_shards(folder: Path | str, to: Path | str, *, threads: int = 1, progress: Progress = NO_PROGRESS) -> Path:
     """Write decoded copies of a folder of shards, from which `ShardPairs` and `ShardStream` read without decoding.
 
     A copy takes 4 bytes per pixel of each pair. Copies that are there already are kept, so that the same call continues
@@ -303,7 +302,7 @@ def decode_shards(
         folder: A folder with a manifest.
         to: Where to write; created if needed.
         threads: Threads that decode.
-        progress: Called with (pairs decoded or found, pairs in all) as work proceeds.
+        progress: Watches the pairs.
 
     Returns:
         The folder of the copies, absolute.
@@ -315,15 +314,16 @@ def decode_shards(
     pairs = ShardPairs(folder, threads=threads, cache_bytes=0)
     to = Path(to).absolute()
     first = 0
+    progress.start("decode pairs", len(pairs))
     for shard in read_manifest(folder)["shards"]:
         end = first + shard["rows"]
         if not decoded_path(to, shard).is_file():
             starts = range(first, end, ROW_GROUP)
             parts = (pairs._pixels(range(start, min(start + ROW_GROUP, end))) for start in starts)
             write_decoded_shard(decoded_path(to, shard), parts, shard["rows"])
-        if progress is not None:
-            progress(end, len(pairs))
+        progress.advance(shard["rows"])
         first = end
+    progress.finish()
     return to
 
 

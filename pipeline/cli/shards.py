@@ -250,17 +250,8 @@ def export(
     from scenepalette.pipeline.cli.terminal.progress import shown_progress
 
     folder = _on_this_machine(folder)
-    written = 0
     with shown_progress() as progress:
-
-        def report(done: int, total: int) -> None:
-            nonlocal written
-            if not written:
-                progress.start(f"export {to}", total)
-            progress.advance(done - written)
-            written = done
-
-        export_shards(folder, to, out, rows_per_tar=rows_per_tar, progress=report)
+        export_shards(folder, to, out, rows_per_tar=rows_per_tar, progress=progress)
     typer.echo(f"Done: {out}")
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
+from scenepalette.common.progress import NoProgress
 from scenepalette.common.storage import locks
 from scenepalette.common.storage.files import sealed, sha256_of_file
 from scenepalette.data.datasets import open_dataset
@@ -28,6 +29,20 @@ from scenepalette.data.exports.verified_shards import ExportedRow
 from scenepalette.data.shards.schema import Row
 
 COUNTS = (3, 4)
+
+
+class Watched(NoProgress):
+    """Calls a function with each row's number and how many there are."""
+
+    def __init__(self, told: Callable[[int, int], object]) -> None:
+        self.told, self.done, self.total = told, 0, 0
+
+    def start(self, description: str, total: int, done: int = 0) -> None:
+        self.total = total
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        self.done += count
+        self.told(self.done, self.total)
 
 
 @pytest.fixture
@@ -148,11 +163,11 @@ def test_an_interrupted_export_leaves_nothing_and_ends_like_another(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        export_shards(folder, to, out, progress=stop, **options)
+        export_shards(folder, to, out, progress=Watched(stop), **options)
     assert [path.name for path in out.iterdir()] == [exporting.LOCK]
     (out / exporting.UNFINISHED / "train").mkdir(parents=True)
     (out / exporting.UNFINISHED / "train/half.png").write_bytes(b"of a killed process")
-    export_shards(folder, to, out, progress=lambda done, total: told.append((done, total)), **options)
+    export_shards(folder, to, out, progress=Watched(lambda done, total: told.append((done, total))), **options)
     assert all_files(out) == expected and told == [(done, 7) for done in range(1, 8)]
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     export_shards(folder, to, out, **options)
@@ -179,7 +194,7 @@ def test_a_second_process_is_told_and_disturbs_nothing(to: str, shards: tuple[Pa
             assert half.exists()
             half.unlink()
 
-    export_shards(folder, to, out, progress=meanwhile)
+    export_shards(folder, to, out, progress=Watched(meanwhile))
     assert second[0].returncode == 1 and f"Another process is exporting into {out}" in second[0].stderr
     assert all_files(out) == expected
     assert not any(path.name.startswith(".") for path in out.rglob("*"))
@@ -193,7 +208,7 @@ def test_a_folder_that_is_being_written_is_refused_in_the_same_process_too(
             with pytest.raises(ScenepaletteError, match="Wait until it ends, or give another --out folder"):
                 export_shards(shards[0], to, tmp_path / "out")
 
-    export_shards(shards[0], "images", tmp_path / "out", progress=again)
+    export_shards(shards[0], "images", tmp_path / "out", progress=Watched(again))
 
 
 @pytest.mark.parametrize("to", FORMATS)
@@ -220,7 +235,7 @@ def test_a_call_killed_while_it_moved_files_into_place_is_finished_by_the_next(
     assert {path.name for path in out.iterdir()} == {exporting.LOCK, exporting.UNFINISHED, *names}
     with pytest.raises(ConfigError, match="other shards or in another form"):
         export_shards(folder, "images" if to == "coco" else "coco", out)
-    export_shards(folder, to, out, progress=lambda done, total: told.append(done))
+    export_shards(folder, to, out, progress=Watched(lambda done, total: told.append(done)))
     assert all_files(out) == expected and told == []
     assert {path.name for path in out.iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
 

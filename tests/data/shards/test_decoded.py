@@ -9,16 +9,28 @@ import pytest
 import torch
 
 from scenepalette.common.errors import DataError
+from scenepalette.common.progress import NoProgress
 from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.data.shards.pairs import ShardPairs, decode_shards
 from scenepalette.data.shards.schema import shard_name
 
 
+class Watched(NoProgress):
+    def __init__(self):
+        self.total, self.counts = 0, []
+
+    def start(self, description, total, done=0):
+        self.total = total
+
+    def advance(self, count=1, **values):
+        self.counts.append(count)
+
+
 def test_pixels_are_those_of_the_shards(tmp_path, write_shards):
     rows = write_shards(tmp_path / "shards", (70, 5))
-    seen = []
-    to = decode_shards(tmp_path / "shards", tmp_path / "decoded", progress=lambda *values: seen.append(values))
-    assert seen == [(70, 75), (75, 75)]
+    watched = Watched()
+    to = decode_shards(tmp_path / "shards", tmp_path / "decoded", progress=watched)
+    assert (watched.total, watched.counts) == (75, [70, 5])
     pairs = ShardPairs(tmp_path / "shards", decoded=to)
     assert pairs.size == (8, 12)
     indices = [74, 0, 69, 70, 3, 3]
