@@ -1,12 +1,13 @@
 """Training steps of segmenters as they run here against the same steps before their networks were made faster.
 
-Usage: python -m benchmarks.segmenters [--cases demo camvid-cpu] [--camvid FOLDER] [--weights FILE] [--steps 6]
+Usage: python -m benchmarks.segmenters [--cases demo camvid-cpu] [--camvid FOLDER] [--weights FILE] [--compiled]
 
 The recipes' own segmenters are trained by the code that runs train them with: reading, flips, loss with the recipe's
 class weights, optimizer and checks. Plain are networks as segmentation-models-pytorch makes them, a step of the
 optimizer weight by weight, the largest gradient looked for value by value, and generated pairs decoded at every step.
 The ways take turns; the first step of every turn is left out. Given are medians of the CPU time that a step takes, all
-threads together, which other processes hardly change.
+threads together, which other processes hardly change. With --compiled, networks that torch compiles take turns too; how
+long their first step takes, compiler and all, is the last column, by the clock. Compiled code is kept for later runs.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from scenepalette.segmenters import train
 from scenepalette.segmenters.train import train_segmenter
 from scenepalette.training import trainee
 from scenepalette.training.device.abilities import computes_bfloat16
+from scenepalette.training.device.speed import CompileMode, Speed
 from scenepalette.training.fabric import make_fabric
 
 NEVER = "segmenters.checkpoint_every=1000000"
@@ -109,11 +111,13 @@ def _write_shards(folder: Path, pairs: Any) -> None:
     write_rows(folder, row, [0, min(SCENES, len(pairs))], pairs.table, pairs.name)
 
 
-def step_seconds(work: Callable[..., nn.Module], precision: str, steps: int) -> list[float]:
+def step_seconds(
+    work: Callable[..., nn.Module], precision: str, steps: int, compile: CompileMode = "off"
+) -> list[float]:
     """Return the CPU times of some steps of a training, without its first."""
     times = StepTimes(steps, time.process_time)
     with tempfile.TemporaryDirectory() as out, suppress(EnoughError):
-        work(Path(out), fabric=make_fabric(precision=precision), progress=times)
+        work(Path(out), fabric=make_fabric(precision=precision, speed=Speed(compile=compile)), progress=times)
     return times.seconds[1:]
 
 
@@ -126,6 +130,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="weights of mobilenet_v2")
     parser.add_argument("--steps", type=int, default=6, help="timed steps per turn")
     parser.add_argument("--turns", type=int, default=3, help="turns of each way")
+    parser.add_argument("--compiled", action="store_true", help="also compile networks (compute.compile=default)")
     arguments = parser.parse_args()
     precisions = ["32-true", *(["bf16-mixed"] if computes_bfloat16("cpu") else [])]
     print(machine())
@@ -138,15 +143,24 @@ def main() -> None:
             for arm in arguments.arms:
                 work = training(Path(folder), recipe, changes, arm)
                 for precision in precisions:
-                    before, now = [], []
+                    began = time.perf_counter()
+                    if arguments.compiled:
+                        step_seconds(work, precision, 0, "default")
+                    start = time.perf_counter() - began
+                    before, now, compiled = [], [], []
                     for _ in range(arguments.turns):
                         with as_before():
                             before += step_seconds(work, precision, arguments.steps)
                         now += step_seconds(work, precision, arguments.steps)
-                    first, second = median(before), median(now)
-                    rows.append([name, arm, precision, f"{first:.3f}", f"{second:.3f} ({first / second:.2f} x)"])
+                        if arguments.compiled:
+                            compiled += step_seconds(work, precision, arguments.steps, "default")
+                    first = median(before)
+                    row = [name, arm, precision, f"{first:.3f}"]
+                    row += [f"{median(way):.3f} ({first / median(way):.2f} x)" for way in (now, compiled) if way]
+                    rows.append(row + [f"{start:.0f}"] * arguments.compiled)
                     print(markdown_table([], [rows[-1]]).splitlines()[-1], flush=True)
-    print("\n" + markdown_table(["case", "arm", "precision", "before", "now"], rows))
+    heads = ["case", "arm", "precision", "before", "now", *["compiled", "first step, s"] * arguments.compiled]
+    print("\n" + markdown_table(heads, rows))
 
 
 if __name__ == "__main__":

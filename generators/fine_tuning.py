@@ -134,6 +134,7 @@ class FineTuneTrainees:
             partial(torch.optim.Adam, lr=rate, betas=betas),
             images.generator.fabric,
             ranks=self.ranks,
+            compiles=images.generator.fabric.device.type != "cpu",
         )
         self.moment = Moment(layouts.doublings, 1.0, settings.batch_size, False)
         self.trains_layouts, self.trains_images = settings.train != "images", settings.train != "layouts"

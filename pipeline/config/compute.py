@@ -34,8 +34,8 @@ class ComputeConfig(Section):
     )
     compile: CompileMode = Field(
         default="off",
-        description="Whether image generators, their discriminators and segmenters are compiled: by torch.compile "
-        "(default), or with CUDA graphs as well (graphs). Results are equal up to rounding.",
+        description="Whether segmenters, and on a GPU image generators and their discriminators, are compiled: by "
+        "torch.compile (default), or with CUDA graphs as well (graphs). Results are equal up to rounding.",
     )
     label_patches: bool = Field(
         default=False,

@@ -354,6 +354,12 @@ def test_what_only_a_gpu_does_ends_with_the_same_bits(variant: str, train: Train
     assert (plain / "metrics.jsonl").read_text() == (fast / "metrics.jsonl").read_text()
 
 
+def test_a_cpu_compiles_no_image_system(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("compiled"))
+    compiling = train("compiling", fabric=make_fabric(speed=Speed(compile="default")))
+    assert weights(compiling) == weights(train("plain"))
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 @pytest.mark.parametrize("variant", VARIANTS)
