@@ -36,10 +36,10 @@ def _convolve(self: nn.Conv2d, x: Tensor) -> Tensor:
         rows, columns = (slice(count, length - count) for count, length in zip(idle, weight.shape[2:], strict=True))
         weight = weight[:, :, rows, columns]
         padding = (padding[0] - idle[0] * dilation[0], padding[1] - idle[1] * dilation[1])
-    if self.bias is None and self.groups == 1 and _computes_bfloat16(x):
+    if self.bias is None and self.groups == 1 and (dtype := _computed_type(x)) in (torch.float32, torch.bfloat16):
         reach = [1 + step * (length - 1) for step, length in zip(dilation, weight.shape[2:], strict=True)]
         if reach == list(weight.shape[2:]) and pays(x.shape, weight.shape, stride, padding):
-            return convolve_small(x.bfloat16(), weight.bfloat16(), stride, padding)
+            return convolve_small(x.to(dtype), weight.to(dtype), stride, padding)
     if any(idle):
         return F.conv2d(x, weight, self.bias, stride, padding, dilation, self.groups)
     return nn.Conv2d.forward(self, x)
@@ -55,7 +55,7 @@ def accelerate(network: nn.Module) -> None:
     """Compute a segmenter faster on a CPU, in place, in training too: the same function of the same parameters.
 
     Group norms of bfloat16 features are taken in float32; weights of convolutions that meet no pixel but the zeros
-    around are left out, and convolutions over a handful of pixels are matrix products; and the head enlarges class
+    around are left out; convolutions over a handful of pixels are matrix products; and the head enlarges class
     scores, in float32 at least, by two matrix products. State and copies of the network, made afterwards, are as ever.
     """
     head = getattr(network, "segmentation_head", None)
@@ -103,10 +103,6 @@ def _factor(module: nn.Upsample) -> int:
     return int(factor) if isinstance(factor, int | float) and factor == int(factor) else 0
 
 
-def _computes_bfloat16(x: Tensor) -> bool:
-    """Return whether a convolution of features would compute in bfloat16 on the CPU."""
-    if x.device.type != "cpu":
-        return False
-    if torch.is_autocast_enabled("cpu"):
-        return torch.get_autocast_dtype("cpu") == torch.bfloat16
-    return x.dtype == torch.bfloat16
+def _computed_type(x: Tensor) -> torch.dtype:
+    """Return the type in which a convolution of features would compute on the CPU."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype

@@ -4,8 +4,8 @@ DeepLabV3's dilations are made for large images: 24 or 36 pixels to either side 
 the zeros around it, and a kernel of 3x3 is the weight in its middle.
 
 An encoder for photographs leaves a few pixels of a small image: 2x3 of 64x96. A convolution there is little more than
-reading its weights, which torch's kernels for bfloat16 reorder first, and their gradients once more. Laid out as rows
-of a matrix, the pixels under the kernel are multiplied by the weights as they lie (channels last).
+reading its weights, which torch's kernels reorder first, and their gradients once more. Laid out as rows of a matrix,
+the pixels under the kernel are multiplied by the weights as they lie (channels last).
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def idle_taps(size: int, kernel: int, stride: int, padding: int, dilation: int) 
 
 
 def pays(features: torch.Size, weight: torch.Size, stride: tuple[int, int], padding: tuple[int, int]) -> bool:
-    """Tell whether bfloat16 features are convolved faster as one matrix product (measured: see docs/results/speed.md).
+    """Tell whether features are convolved faster as one matrix product (measured: see docs/results/speed.md).
 
     Args:
         features: Shape BCHW.

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scenepalette.segmenters.kernels import passes
 from scenepalette.segmenters.kernels.enlarging import enlarge
 from scenepalette.segmenters.kernels.passes import accelerate
 from scenepalette.segmenters.kernels.small_maps import convolve_small, idle_taps, pays
@@ -152,6 +153,19 @@ def test_an_accelerated_segmenter_computes_the_same(architecture: str, bfloat16:
     # No further from the exact result than the plain network in bfloat16 is.
     assert relative_difference(measured, exact) < 1.5 * relative_difference(rounded, exact) + 1e-3
     assert relative_difference(measured, rounded) < 0.1
+
+
+@pytest.mark.parametrize("type_", [torch.float32, torch.bfloat16], ids=str)
+def test_convolutions_of_few_pixels_are_products(type_: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    convolution = nn.Conv2d(8, 64, 3, padding=1, bias=False)
+    expected, used = convolution(x := torch.randn(2, 8, 4, 6)), list[torch.dtype]()
+    accelerate(nn.Sequential(convolution))
+    convolve = passes.convolve_small
+    monkeypatch.setattr(passes, "convolve_small", lambda x, *rest: used.append(x.dtype) or convolve(x, *rest))
+    with torch.autocast("cpu", torch.bfloat16, enabled=type_ == torch.bfloat16):
+        measured = convolution(x)
+    assert used == [type_] and measured.dtype == type_
+    torch.testing.assert_close(measured.float(), expected, atol=1e-5 if type_ == torch.float32 else 2e-2, rtol=1e-5)
 
 
 def test_state_and_copies_are_as_ever() -> None:
