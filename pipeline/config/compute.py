@@ -30,7 +30,8 @@ class ComputeConfig(Section):
         ge=1,
         le=64,
         description="Trainings of a run done at once, each in a process of its own with its share of the threads; none "
-        "for as many as a CPU has threads and memory for, at most 4, and for one on a GPU.",
+        "for as many as a CPU has threads and memory for, at most 4, or one more of one thread each, and for one on a "
+        "GPU.",
     )
     compile: CompileMode = Field(
         default="off",

@@ -66,13 +66,28 @@ def trainings_at_once(config: RunConfig, threads: int | None = None) -> int:
     return max(1, min(threads, MOST_AT_ONCE, available_memory() // MEMORY_OF_ONE))
 
 
+def one_more(config: RunConfig, count: int, threads: int) -> bool:
+    """Return whether another training is begun than there are processors for.
+
+    Trainings of one thread share processors evenly, and so none idles while the longest is left. Those of several
+    threads wait for each other, and a number that the configuration gives is kept.
+
+    Args:
+        config: The configuration.
+        count: Trainings for which there are processors.
+        threads: Of each of them.
+    """
+    chosen = config.compute.parallel or config.segmenters.parallel
+    return not chosen and count > 1 and threads == 1 and available_memory() >= (count + 1) * MEMORY_OF_ONE
+
+
 class _Worker(NamedTuple):
     process: subprocess.Popen[bytes]
     errors: IO[bytes]
 
 
 def make_beside(run: Workspace, names: Sequence[str], count: int) -> None:
-    """Make units, up to `count` at once, each as soon as what it is made from is finished.
+    """Make units, up to `count` at once or one more, each as soon as what it is made from is finished.
 
     A unit's account gets the time that passes, divided by the number of those made at once, so that the units' sum is
     that of the machine.
@@ -80,15 +95,18 @@ def make_beside(run: Workspace, names: Sequence[str], count: int) -> None:
     Args:
         run: The run, whose directory the caller holds; its configuration is written there.
         names: Units of trainings, each after those of them that it is made from.
-        count: Processes at once.
+        count: Trainings for which there are processors; each has its share of the threads.
 
     Raises:
         ScenepaletteError: One of them failed; the others are ended, and resume with the same command.
     """
     noun = "segmenters" if all(run.units[name].stage == "segmenters" for name in names) else "units"
+    threads = max(1, run.threads.threads // count)
+    if len(names) > count and one_more(run.config, count, threads):
+        count += 1
     with told(run.run_dir, f"{len(names)} {noun}", run.progress) as progress:
         progress.start(f"Training {len(names)} {noun}, {count} at once (percent of each)", 100 * len(names))
-        _Beside(run, list(names), max(1, run.threads.threads // count), progress).make(count)
+        _Beside(run, list(names), threads, progress).make(count)
         progress.finish()
 
 

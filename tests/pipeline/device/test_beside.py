@@ -18,7 +18,7 @@ from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.pipeline import beside_worker
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.device import beside
-from scenepalette.pipeline.device.beside import trainings_at_once
+from scenepalette.pipeline.device.beside import one_more, trainings_at_once
 from scenepalette.pipeline.run import Run, units_of
 from scenepalette.pipeline.stages import segment
 from scenepalette.pipeline.units.records import fingerprint_of, seconds_spent
@@ -65,6 +65,19 @@ def test_trainings_at_once_follow_from_threads_and_memory(
     assert trainings_at_once(tiny_config, threads) == 1, "another process would not know what was added here"
     registry.reset()
     assert trainings_at_once(tiny_config, threads) == count
+
+
+@pytest.mark.parametrize(
+    ("gibibytes", "count", "threads", "more"),
+    [(12, 2, 1, True), (11, 2, 1, False), (64, 2, 2, False), (64, 1, 1, False), (64, 4, 1, True)],
+)
+def test_one_training_more_fills_idle_processors(
+    gibibytes: int, count: int, threads: int, more: bool, tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beside, "available_memory", lambda: gibibytes * 2**30)
+    assert one_more(tiny_config, count, threads) == more
+    assert not one_more(with_compute(tiny_config, parallel=count), count, threads)
+    assert not one_more(with_segmenters(tiny_config, parallel=count), count, threads)
 
 
 def test_trainings_begin_with_those_that_wait_for_them_alone(
