@@ -255,9 +255,10 @@ def open_lossless(path: Path, noun: str) -> Image.Image:
     """
     content = read_file(path, MAX_FILE_BYTES)
     image = open_image_content(content)
-    if image.format in ("JPEG", "MPO", "AVIF") or (image.format == "WEBP" and b"VP8L" not in content[12:64]):
+    if is_lossy(image, content):
+        stored = "JPEG-compressed TIFF" if image.format == "TIFF" else shown_format(image.format)
         raise DataError(
-            f"it is a {shown_format(image.format)} file; {noun} must be PNG, TIFF or BMP, which keep ids exactly",
+            f"it is a {stored} file; {noun} must be PNG, TIFF or BMP, which keep ids exactly",
             kind=ProblemKind.LABEL_FORMAT,
         )
     bits = bits_of(image, content)
@@ -266,6 +267,19 @@ def open_lossless(path: Path, noun: str) -> Image.Image:
             f"it is a grey {image.format} of {bits} bits per pixel; save it with 8 bits", kind=ProblemKind.LABEL_FORMAT
         )
     return image
+
+
+def is_lossy(image: Image.Image, content: bytes) -> bool:
+    """Tell whether the format of an image file may have changed its values.
+
+    Args:
+        image: The opened image.
+        content: The file's bytes.
+    """
+    if image.format == "WEBP":
+        return b"VP8L" not in content[:64]
+    # A TIFF holds its pixels as any of a dozen formats, JPEG and WebP among them.
+    return image.format not in ("PNG", "BMP", "GIF", "TIFF", "PPM") or image.info.get("compression") in ("jpeg", "webp")
 
 
 def _format_remarks(path: Path, image: Image.Image) -> list[str]:

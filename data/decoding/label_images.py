@@ -16,7 +16,13 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.problems import ProblemKind
 from scenepalette.common.storage.untrusted import read_file, short
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES, bits_of, open_image_content, open_lossless
+from scenepalette.data.decoding.image_opening import (
+    MAX_FILE_BYTES,
+    bits_of,
+    is_lossy,
+    open_image_content,
+    open_lossless,
+)
 
 UNKNOWN = -1
 """Stands for the class of a value or colour that means none, or several."""
@@ -217,7 +223,7 @@ def read_label(path: Path) -> LabelImage:
                 "its channels have 16 bits each, of which image libraries drop 8; save it with 8 bits per channel",
                 kind=ProblemKind.LABEL_FORMAT,
             )
-        stated = {"format": image.format or "", "lossy": _is_lossy(image, content)}
+        stated = {"format": image.format or "", "lossy": is_lossy(image, content)}
         if image.mode == "P":
             palette = image.getpalette("RGB") or []
             codes = tuple(code_of(palette[start : start + 3]) for start in range(0, len(palette) - 2, 3))
@@ -298,12 +304,6 @@ def _remedy_of_values(pixels: np.ndarray) -> str:
             "bits"
         )
     return "Files of instances (such as *_instanceIds.png) are no labels of classes"
-
-
-def _is_lossy(image: Image.Image, content: bytes) -> bool:
-    if image.format == "WEBP":
-        return b"VP8L" not in content[:64]
-    return image.format not in ("PNG", "BMP", "GIF", "TIFF", "PPM") or image.info.get("compression") == "jpeg"
 
 
 def summarise(label: LabelImage) -> LabelSummary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from scenepalette.generators.pairs.batches import BatchSize
 from scenepalette.generators.pairs.class_budget import ClassBudget, palette_holding
 from scenepalette.generators.pairs.composite import RealPart, composite, usual_feather
 from scenepalette.generators.pairs.placement import Placement, draw_objects, lacking_objects
-from scenepalette.generators.pairs.segment_bank import SegmentBank, build_bank, chosen_classes
+from scenepalette.generators.pairs.segment_bank import SegmentBank, build_bank, chosen_classes, left_out
 from scenepalette.generators.palettes import PaletteControls, PaletteSampler
 from scenepalette.training.arms import Arm
 
@@ -251,9 +252,13 @@ class PairMaker:
 
     @cached_property
     def bank(self) -> SegmentBank:
-        """Segments of the classes to insert, collected when first asked for."""
+        """Segments of the classes to insert, collected when first asked for; a warning names rare ones without any."""
         needed = self.hardening != "objects"  # to whose layouts nothing is added if there is nothing
-        return build_bank(self.train, chosen_classes(self.train, self.insert_classes, needed=needed))
+        wanted = chosen_classes(self.train, self.insert_classes, needed=needed)
+        bank = build_bank(self.train, wanted)
+        if lacking := left_out(self.train, wanted, bank):
+            print(f"Warning: {lacking}.", file=sys.stderr, flush=True)
+        return bank
 
     def choose_sources(self, indices: list[int], count: int) -> list[int]:
         """Return which of `count` samples each row is made from: all equally often, each pass in another order.

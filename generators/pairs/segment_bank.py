@@ -35,6 +35,10 @@ GROUND_SHARE = 0.02
 POSITION_BLUR = 1 / 24
 """Standard deviation of the blur of positions, as a part of the image's height."""
 _FITTED = 300
+_NO_SEGMENT = (
+    f"the training labels hold no whole segment of {LEAST_HEIGHT} rows, {LEAST_PIXELS} pixels or more and at most "
+    f"{100 * LARGEST_PART:g} % of an image"
+)
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=int)
 
 
@@ -207,19 +211,23 @@ def bank_problems(pairs: Pairs, names: Sequence[str]) -> list[str]:
         return [f"insert_classes: {text}" for text in error.problems]
     bank, table = build_bank(pairs, wanted), pairs.table
     empty = [table.names[k] for k in wanted if k not in bank.classes]
-    rule = (
-        f"the training labels hold no whole segment of it of {LEAST_HEIGHT} rows, {LEAST_PIXELS} pixels or more and at "
-        f"most {100 * LARGEST_PART:g} % of an image"
-    )
     if names:
         others = "leave it out, or raise data.size"
-        return [f"insert_classes: {name!r} cannot be inserted: {rule}; {others}" for name in empty]
+        return [f"insert_classes: {name!r} cannot be inserted: {_NO_SEGMENT}; {others}" for name in empty]
     if bank.classes:
         return []
     return [
-        f"insert_classes: none of the rare classes ({', '.join(empty)}) can be inserted: {rule.replace('of it ', '')}; "
-        "name other classes, raise data.size, or leave the kind insert out"
+        f"insert_classes: none of the rare classes ({', '.join(empty)}) can be inserted: {_NO_SEGMENT}; name other "
+        "classes, raise data.size, or leave the kind insert out"
     ]
+
+
+def left_out(pairs: Pairs, wanted: Sequence[int], bank: SegmentBank) -> str | None:
+    """Say which of the wanted classes a bank has no segment of; None where it has some of each, or of none."""
+    empty = [pairs.table.names[k] for k in wanted if k not in bank.classes]
+    if not empty or not bank.classes:
+        return None
+    return f"no {', no '.join(empty)} is inserted: {_NO_SEGMENT}. Raise data.size to have them"
 
 
 def rows_below(label: np.ndarray) -> np.ndarray:

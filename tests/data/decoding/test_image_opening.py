@@ -281,7 +281,11 @@ def lossy_webp(path: Path) -> None:
     Image.fromarray(PIXELS).save(path, "WEBP", quality=80)
 
 
-@pytest.mark.parametrize("make", [lossy, lossy_webp])
+def lossy_tiff(path: Path) -> None:
+    Image.fromarray(PIXELS).save(path, "TIFF", compression="jpeg")
+
+
+@pytest.mark.parametrize("make", [lossy, lossy_webp, lossy_tiff])
 def test_ids_are_not_read_from_a_lossy_format(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "x.png")
     with pytest.raises(DataError, match="labels must be PNG, TIFF or BMP, which keep ids exactly") as caught:

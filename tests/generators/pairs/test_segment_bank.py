@@ -14,6 +14,7 @@ from scenepalette.generators.pairs.segment_bank import (
     chosen_classes,
     class_shares,
     fit_heights,
+    left_out,
     rows_below,
     scaled,
 )
@@ -117,6 +118,16 @@ def test_what_cannot_be_inserted_is_told_with_the_remedy() -> None:
     assert bank_problems(pairs_of(put(scene(), MAN, 30, 4, 6)), []) == []
     with pytest.raises(ConfigError, match="No class is rare"):
         chosen_classes(plain, [])
+
+
+def test_rare_classes_without_segments_beside_others_are_named() -> None:
+    pairs = pairs_of(put(put(scene(), MAN, 30, 4, 6), SIGN, 12, 30, 2))
+    wanted = chosen_classes(pairs, [])
+    assert wanted == [MAN, SIGN]
+    told = left_out(pairs, wanted, build_bank(pairs, wanted))
+    assert told is not None and told.startswith("no sign is inserted: ") and "Raise data.size" in told
+    assert left_out(pairs, [MAN], build_bank(pairs, [MAN])) is None
+    assert left_out(pairs, [SIGN], build_bank(pairs, [SIGN])) is None  # refused before: bank_problems
 
 
 def test_rows_below_end_with_the_run_of_a_class() -> None:
