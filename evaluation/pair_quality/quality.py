@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -135,8 +136,11 @@ class QualityFile:
             DataError: It is missing, damaged, or has other columns.
         """
         self.path = path
+        # A Parquet file that two threads read at once ends the process.
+        self._lock = threading.RLock()
         with explained_read(path):
-            self._file = pq.ParquetFile(pa.OSFile(os.fsencode(path)), page_checksum_verification=True)
+            source = pa.OSFile(os.fsencode(path))
+            self._file = pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False)
         if not self._file.schema_arrow.equals(SCHEMA):
             raise DataError(f"{path} does not have the columns of scores of rows. Make it again.")
         self._groups = list(groups_of(self._file))
@@ -147,7 +151,7 @@ class QualityFile:
 
     def column(self, name: str) -> list[Any]:
         """Return the values of a column, one for each row."""
-        with explained_read(self.path):
+        with self._lock, explained_read(self.path):
             return self._file.read(columns=[name], use_threads=False)[name].to_pylist()
 
     def level_counts(self, rows: int | np.ndarray, num_classes: int) -> np.ndarray:
@@ -160,8 +164,9 @@ class QualityFile:
         chosen = np.arange(len(self)) < rows if isinstance(rows, int) else rows
         counts = np.zeros((num_classes, LEVELS), dtype=np.int64)
         for group, inside in self._groups:
-            with explained_read(self.path):
-                column = self._file.read_row_group(group, columns=["level_counts"])["level_counts"]
+            with self._lock, explained_read(self.path):
+                read = self._file.read_row_group(group, columns=["level_counts"], use_threads=False)
+            column = read["level_counts"]
             values = column.filter(pa.array(chosen[inside.start : inside.stop])).drop_null()
             if len(values):
                 flat = values.combine_chunks().flatten().to_numpy()
@@ -175,13 +180,8 @@ class QualityFile:
             DataError: One is damaged.
         """
         group, inside = next((group, inside) for group, inside in self._groups if row in inside)
-        if group not in self._cached:
-            with explained_read(self.path):
-                self._cached[group] = self._file.read_row_group(group, columns=list(MAPS), use_threads=False)
-            while sum(table.nbytes for table in self._cached.values()) > _CACHE_BYTES and len(self._cached) > 1:
-                self._cached.popitem(last=False)
-        self._cached.move_to_end(group)
-        contents = [self._cached[group][name][row - inside.start].as_py() for name in MAPS]
+        table = self._group(group)
+        contents = [table[name][row - inside.start].as_py() for name in MAPS]
         if None in contents:
             return None
         return Maps(
@@ -190,6 +190,17 @@ class QualityFile:
                 for name, content in zip(MAPS, contents, strict=True)
             )
         )
+
+    def _group(self, group: int) -> pa.Table:
+        """Return the maps of a row group, read once as long as memory lasts."""
+        with self._lock:
+            if group not in self._cached:
+                with explained_read(self.path):
+                    self._cached[group] = self._file.read_row_group(group, columns=list(MAPS), use_threads=False)
+                while sum(table.nbytes for table in self._cached.values()) > _CACHE_BYTES and len(self._cached) > 1:
+                    self._cached.popitem(last=False)
+            self._cached.move_to_end(group)
+            return self._cached[group]
 
 
 def summary_of(path: Path, rows: int, names: tuple[str, ...]) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from scenepalette.common.errors import DataError
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.shards.pairs import ShardPairs
+from scenepalette.evaluation.pair_quality import quality
 from scenepalette.evaluation.pair_quality.quality import QualityFile, QualityRow, summary_of, write_quality
 from scenepalette.evaluation.pair_quality.trust import MEAN_LEVEL, TrustSettings, count_levels, quantised_confidence
 from scenepalette.evaluation.pair_quality.trusted_pairs import TrustedPairs
@@ -100,6 +102,23 @@ def test_thresholds_are_those_of_the_pairs_in_view(folder: Path) -> None:
     counts = QualityFile(folder / "rows.parquet").level_counts(3, 4)
     own = ShardPairs(folder / "shards").batch([0, 2])[1].numpy()  # nobody judged row 1
     assert counts.sum(axis=1).tolist() == [(own == k).sum() for k in range(4)]
+
+
+def test_threads_read_the_maps_that_one_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    label = np.zeros(SIZE, np.uint8)
+    levels = random.integers(0, 256, (64, *SIZE), dtype=np.uint8)
+    monkeypatch.setattr(quality, "ROW_GROUP", 2)
+    write_quality(tmp_path / "rows.parquet", [_scored(str(row), label, levels[row], label) for row in range(64)])
+    monkeypatch.setattr(quality, "_CACHE_BYTES", 0)
+    scores = QualityFile(tmp_path / "rows.parquet")
+
+    def differing(start: int) -> list[int]:
+        maps = ((row % 64, scores.maps(row % 64)) for row in range(start, start + 640))
+        return [row for row, found in maps if found is None or not np.array_equal(found.levels, levels[row])]
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(differing, range(0, 64, 5))) == [[]] * 13
 
 
 def test_scores_of_other_pairs_are_refused(folder: Path, tmp_path: Path, write_shards: Callable) -> None:  # noqa: F811
