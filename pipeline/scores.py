@@ -66,7 +66,7 @@ def scores_beside(folder: Path, quality: Path | None) -> pa.Table | None:
         quality = home / ROWS_FILE
     names = [name for name in SCHEMA.names if name not in NO_SCORES]
     with explained_read(quality):
-        file = pq.ParquetFile(quality, page_checksum_verification=True)
+        file = pq.ParquetFile(quality, page_checksum_verification=True, pre_buffer=False)
         if not file.schema_arrow.equals(SCHEMA):
             raise DataError(
                 f"{quality} does not have the columns of scores of rows. Give a file rows.parquet of a run."

@@ -136,7 +136,7 @@ class QualityFile:
             DataError: It is missing, damaged, or has other columns.
         """
         self.path = path
-        # A Parquet file that two threads read at once ends the process.
+        # A Parquet file that two threads read at once ends the process; Arrow's read-ahead is one more of them.
         self._lock = threading.RLock()
         with explained_read(path):
             source = pa.OSFile(os.fsencode(path))
