@@ -69,8 +69,10 @@ _COLOURED_LINES = (
     rf"(?P<color>{_RED_GREEN_BLUE})[ ,\t]+(?P<name>\S.*)",
     rf"(?P<name>.*\S)[ ,\t]+(?P<color>{_RED_GREEN_BLUE})",
 )
-_NUMBERED_LINE = r"(?P<id>\d{1,3})(\s*[:=,;.]\s*|\s+)(?P<name>\S.*)"
 """Lines of class files without a header, the first that all lines have."""
+_NUMBER_BEFORE = r"(?P<id>\d{1,3})(\s*[:=,;.)]\s*|\s+(-\s+)?)(?P<name>\S.*)"
+_NUMBER_BEHIND = r"(?P<name>.*?\S)(\s*[:=,;]\s*|\s+(-\s+)?)(?P<id>\d{1,3})"
+"""Names with a label value, if all have one."""
 
 
 class _ClassRow(BaseModel):
@@ -220,24 +222,39 @@ def _parse_json(text: str) -> Any:
 def _parse_lines(text: str) -> list[dict[str, Any]]:
     """Return the classes of a text without a header, a line each.
 
-    Read are names in the order of their label values, "3 car" or "3: car", "0 0 142 car" or "car 0 0 142", and the
-    "car:0,0,142::" of CVAT's labelmap.txt. LabelMe's "__ignore__" stands for no class.
+    Read are names in the order of their label values, "3 car", "3: car" or "car 3", "0 0 142 car", "car 0 0 142" or
+    "3 car 0 0 142", and the "car:0,0,142::" of CVAT's labelmap.txt. LabelMe's "__ignore__" stands for no class.
     """
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith(("#", "//")) and line != "__ignore__"]
     if files := [line for line in lines if has_image_ending(line)]:
         raise ValueError(f"it lists image files (such as {short(files[0])}), not classes")
-    for pattern in (*_COLOURED_LINES, _NUMBERED_LINE):
+    if len(lines) == 1:
+        raise ValueError(f"it has one line ({short(lines[0], 60)}); required is a line for each class")
+    for pattern in _COLOURED_LINES:
         found = [re.fullmatch(pattern, line) for line in lines]
         if lines and all(found):
-            return [{key: value.strip() for key, value in line.groupdict().items()} for line in found if line]
+            stated = [line.groupdict() for line in found if line]
+            return _numbered([{key: value.strip() for key, value in row.items()} for row in stated])
     for pattern in _COLOURED_LINES:
         if (others := [line for line in lines if not re.fullmatch(pattern, line)]) and len(others) < len(lines):
             raise ValueError(
                 f"{short(repr(others[0]), 60)} is no class as on other lines, which have a name and a colour, such "
                 "as road:128,64,128 or road 128 64 128. Write all lines so"
             )
-    return [{"name": line} for line in lines]
+    return _numbered([{"name": line} for line in lines])
+
+
+def _numbered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows with the label values that all their names have before or behind them: "3 car", "car 3"."""
+    for pattern in (_NUMBER_BEFORE, _NUMBER_BEHIND):
+        found = [match for row in rows if (match := re.fullmatch(pattern, row["name"]))]
+        names, numbers = {match["name"] for match in found}, {int(match["id"]) for match in found}
+        # "zone 1" and "zone 2" are names, and so are "Airbus 380" and "Boeing 747".
+        differ = len(names) == len(numbers) == len(rows) and max(numbers, default=0) <= IGNORE_ID
+        if found and len(found) == len(rows) and (differ or pattern == _NUMBER_BEFORE):
+            return [{**row, "id": match["id"], "name": match["name"]} for row, match in zip(rows, found, strict=True)]
+    return rows
 
 
 def _sections(content: dict[Any, Any], notes: list[str]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ COLOURED = {
     "labelmap.txt": "# label:color_rgb:parts:actions\n" + "".join(f"{n}:{r},{g},{b}::\n" for n, (r, g, b) in CLASSES),
     "label_colors.txt": "".join(f"{r} {g} {b}\t\t{n}\n" for n, (r, g, b) in CLASSES),
     "behind.txt": "".join(f"{n} {r} {g} {b}\n" for n, (r, g, b) in CLASSES),
+    "numbered.txt": "".join(f"{k} {n} {r} {g} {b}\n" for k, (n, (r, g, b)) in reversed([*enumerate(CLASSES)])),
     "table.tsv": "name\tr\tg\tb\n" + "".join(f"{n}\t{r}\t{g}\t{b}\n" for n, (r, g, b) in CLASSES),
     "alpha.csv": "name,color\n" + "".join(f"{n},{r} {g} {b} 255\n" for n, (r, g, b) in CLASSES),
     "alpha_hex.csv": "name,color\n" + "".join(f"{n},#{r:02x}{g:02x}{b:02x}ff\n" for n, (r, g, b) in CLASSES),
@@ -42,6 +43,10 @@ NAMED = {
     "labelme.txt": "\n".join(["__ignore__", *NAMES]),
     "colons.txt": "3: tree\n0: sky\n1: road\n2: car\n",
     "spaces.txt": "0 sky\n1 road\n2 car\n3 tree\n",
+    "dashes.txt": "3 - tree\n0 - sky\n1 - road\n2 - car\n",
+    "behind_spaces.txt": "tree 3\nsky 0\nroad 1\ncar 2\n",
+    "behind_colons.txt": "tree: 3\nsky: 0\nroad: 1\ncar: 2\n",
+    "behind_commas.txt": "tree,3\nsky,0\nroad,1\ncar,2\n",
     "hexadecimal.csv": "id,name\n0x00,sky\n0x01,road\n0x02,car\n0x03,tree\n",
 }
 
@@ -59,6 +64,13 @@ def test_class_files_of_other_tools(tmp_path: Path, name: str) -> None:
     assert colours == ({code_of(c): [k] for k, (_, c) in enumerate(CLASSES)} if name in COLOURED else {})
 
 
+@pytest.mark.parametrize("names", [["zone 1", "zone 2"], ["Airbus 380", "Boeing 747"], ["sky 1", "road"]])
+def test_numbers_that_are_part_of_names_are_no_label_values(tmp_path: Path, names: list[str]) -> None:
+    table, values, _ = read(tmp_path / "classes.txt", "\n".join(names))
+    assert list(table.names) == names
+    assert values.ids == {0: 0, 1: 1}
+
+
 @pytest.mark.parametrize("name", ["labelmap.txt", "label_colors.txt", "classes.json"])
 def test_they_are_found_and_named(tmp_path: Path, name: str) -> None:
     root = write_folder(tmp_path, lambda path, label, index: Image.fromarray(COLOURS[label]).save(path))
@@ -74,6 +86,7 @@ def test_they_are_found_and_named(tmp_path: Path, name: str) -> None:
     [
         ("no.yaml", "- sky\n- no\n- car\n", "the name of class 1 is read as false"),
         ("files.txt", "train/a.png\ntrain/b.png\n", "it lists image files (such as train/a.png), not classes"),
+        ("one.txt", "sky, road, car, tree\n", "it has one line (sky, road, car, tree); required is a line for each"),
         ("mixed.txt", "road:128,64,128::\ncar;1;2;3\n", "mixed.txt cannot be used: 'car;1;2;3' is no class as on"),
         ("colourless.txt", "128 64 128 road\nsky\n", "'sky' is no class as on other lines"),
         ("book.csv", "PK\x03\x04rest", "a spreadsheet or a ZIP archive"),
