@@ -39,12 +39,13 @@ def lists_of_splits(search: Search) -> dict[str, Path]:
     Tables are lists only if there are both of training and validation: data sets of competitions have tables of others.
     """
     for folder in LIST_FOLDERS:
+        files = _files_of(search.root / folder)
         found = {
             split: path
             for split, names in SPLIT_FOLDERS.items()
             for name in names
             for form in reversed(LIST_NAMES)
-            if (path := search.root / folder / form.format(name)).is_file()
+            if (path := files.get(form.format(name))) is not None
         }
         if found:
             return found
@@ -52,12 +53,21 @@ def lists_of_splits(search: Search) -> dict[str, Path]:
             split: path
             for split, names in SPLIT_FOLDERS.items()
             for name in reversed(names)
-            if (path := search.root / folder / f"{name}.csv").is_file()
+            if (path := files.get(f"{name}.csv")) is not None
         }
         if {"train", "val"} <= tables.keys():
             return tables
         search.pass_over(tables.values(), "no list of a split without train.csv and val.csv beside each other")
     return {}
+
+
+def _files_of(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder by their names in lower case, in which CVAT has capitals: Train.txt."""
+    if not folder.is_dir():
+        return {}
+    # Capitals come first, so that of Train.txt and train.txt the latter stays.
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+    return {name.lower(): folder / name for name in names}
 
 
 def listed_pairs(search: Search, lists: Mapping[str, Path], split: str, pairs: Sequence[FilePair]) -> list[FilePair]:
@@ -97,7 +107,7 @@ def _read_list(
     search: Search, path: Path, by_name: Mapping[str, Sequence[FilePair]], *, needed: bool = True
 ) -> dict[str, tuple[FilePair, int]]:
     """Return the pairs that a list names, with the lines that do, by id; of a table that is not needed maybe none."""
-    if path.suffix == ".csv":
+    if path.suffix.lower() == ".csv":
         entries = _entries_of_table(search, path, by_name, needed=needed)
     else:
         lines = numbered_lines(path, search.root)

@@ -275,6 +275,15 @@ def test_lists_lie_where_people_have_them(tmp_path: Path, place: str, val: str) 
     assert "skipped, without a label: 1 (JPEGImages/unlabelled.png)" in open_folder(root, "val").notes
 
 
+@pytest.mark.parametrize(("train", "val"), [("Train.txt", "Validation.txt"), ("TRAIN.TXT", "val.txt")])
+def test_names_of_lists_may_have_capitals(tmp_path: Path, train: str, val: str) -> None:
+    root = made(tmp_path / "data", "images/i {n}.png", "labels/i {n}.png")
+    lists(root, LINES["names"])
+    (root / "train.txt").rename(root / train)
+    (root / "val.txt").rename(root / val)
+    assert [numbers(root, split, ordered=True) for split in COUNTS] == [TRAIN[::-1], VAL[::-1]]
+
+
 def test_a_list_may_be_in_utf_16(tmp_path: Path) -> None:
     root = made(tmp_path / "data", "images/i {n}.png", "labels/i {n}.png")
     lists(root, LINES["names"])
