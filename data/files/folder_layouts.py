@@ -164,7 +164,9 @@ def _images_and_labels(
 def _place_of_split(search: Search, split: str, options: FolderOptions) -> _Place | None:
     """Return where a split lies that has folders of its own; None if there are none."""
     top = _folders(search, ".")
-    if (own := _one_of(search, top, SPLIT_FOLDERS[split])) is not None:
+    own = _one_of(search, top, SPLIT_FOLDERS[split])
+    # One that is empty may be left of folders that were moved up, to be divided.
+    if own is not None and any(os.scandir(search.root / own)):
         return _place_in_own_folder(search, top, split, own, options)
     images = _beside(search, top, split, IMAGE_FOLDERS, None)
     labels = _beside(search, top, split, LABEL_FOLDERS, options.label_folder)
@@ -212,9 +214,20 @@ LAYOUT = (
 )
 
 
-def _require(search: Search, wanted: Sequence[str]) -> None:
+def _require(search: Search, wanted: Sequence[str], remedy: str = "") -> None:
     """Refuse a folder without some folders, and say what was found in it instead."""
-    require_folders("folder", search.root, wanted, LAYOUT, found=_found_instead(search))
+    require_folders("folder", search.root, wanted, LAYOUT, found=f"{remedy} {_found_instead(search)}".strip())
+
+
+def _how_to_divide(place: _Place | None) -> str:
+    """Return what to do where training images have a place and there are none for validation."""
+    if place is None:
+        return ""
+    labels = f" and {place.labels}/ to labels/" if place.labels != place.images else ""
+    return (
+        f"If there are no validation images, move {place.images}/ to images/{labels}: folders without splits are "
+        "divided (data.val_share)."
+    )
 
 
 def _found_instead(search: Search) -> str:
@@ -423,11 +436,13 @@ def _whole(search: Search, options: FolderOptions) -> _Place | None:
 def _pairs_of_whole(search: Search, split: str, options: FolderOptions) -> list[FilePair]:
     """Return a split's part of a folder that is not divided: by lists, or by a rule."""
     place = _whole(search, options)
-    others = [name for name in SPLIT_FOLDERS if name != split and _place_of_split(Search(search.root), name, options)]
+    # A folder of test images, often without labels, stands beside what is divided.
+    others = {name: _place_of_split(Search(search.root), name, options) for name in ("train", "val") if name != split}
     if options.label_folder is not None and place is None:
         raise _no_label_folder(search, split, options.label_folder)
-    if place is None or others:
-        _require(search, [f"{split}/images", f"{split}/labels"])
+    if place is None or any(others.values()):
+        remedy = _how_to_divide(others["train"]) if split == "val" else ""
+        _require(search, [f"{split}/images", f"{split}/labels"], remedy)
         raise DataError(f"{search.root} does not have the layout of 'folder', which is {LAYOUT}.")
     lists = lists_of_splits(search)
     pairs = _pairs_at(search, place, options, listed=bool(lists))

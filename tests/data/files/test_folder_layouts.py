@@ -450,6 +450,45 @@ def test_a_folder_without_splits_is_divided_in_the_middle_of_its_recording(tmp_p
     assert note in open_folder(root, "val").notes
 
 
+@pytest.mark.parametrize("image", ["test/a.png", "test/images/a.png", "test_images/a.png"])
+def test_test_images_without_labels_do_not_keep_a_folder_from_being_divided(tmp_path: Path, image: str) -> None:
+    root = made(tmp_path, "images/i{n}.png", "masks/i{n}.png")
+    write_pixels(root / image, random_image(99))
+    assert len(numbers(root, "train")) > len(numbers(root, "val")) > 0
+    assert not has_published_test("folder", root)
+
+
+def test_a_labelled_test_split_stays_beside_what_is_divided(tmp_path: Path) -> None:
+    root = made(tmp_path, "{s}/images/i{n}.png", "{s}/masks/i{n}.png", val="test")
+    for part in ("images", "masks"):
+        (root / "train" / part).rename(root / part)
+    assert numbers(root, "test") == VAL
+    assert {*numbers(root, "train"), *numbers(root, "val")} < set(TRAIN)
+
+
+@pytest.mark.parametrize("test", ["", "test/images/a.png", "test_images/a.png"])
+@pytest.mark.parametrize(
+    ("image", "label", "remedy"),
+    [
+        ("train/images", "train/masks", "move train/images/ to images/ and train/masks/ to labels/:"),
+        ("train_images", "train_masks", "move train_images/ to images/ and train_masks/ to labels/:"),
+    ],
+)
+def test_where_validation_is_missing_it_is_told_how_to_have_training_divided(
+    tmp_path: Path, image: str, label: str, remedy: str, test: str
+) -> None:
+    root = made(tmp_path, f"{image}/i{{n}}.png", f"{label}/i{{n}}.png")
+    if test:
+        write_pixels(root / test, random_image(99))
+    with pytest.raises(DataError) as caught:
+        open_folder(root, "val")
+    assert remedy in caught.value.summary
+    assert [problem.text for problem in caught.value.found] == ["val/images/", "val/labels/"]
+    (root / image).rename(root / "images")
+    (root / label).rename(root / "labels")
+    assert len(numbers(root, "train")) > len(numbers(root, "val")) > 0
+
+
 def test_images_of_their_own_are_drawn_by_seed_and_share(tmp_path: Path) -> None:
     root = made(tmp_path / "data", "images/{n}.png", "labels/{n}.png")
     for part in ("images", "labels"):
