@@ -341,10 +341,15 @@ def _placed(items: Sequence[Item], options: ImportOptions, findings: Findings) -
     for index, split in splits.items():
         by_name[split, items[index].id.casefold()].append(index)
     names: dict[tuple[str, str], Item] = {}
+    images: dict[tuple[str, Path], Item] = {}
     placed = []
     for (split, _), indices in by_name.items():
         for index in indices:
             item = items[index]
+            # Two files of LabelMe may name one image, such as a copy of one and the one.
+            if item.image is not None and (same := images.setdefault((split, item.image), item)) is not item:
+                findings.fault(Fault.TWICE, f"{item.where} and {same.where}")
+                continue
             name = item.id if len(indices) == 1 else flat_name(item.path)
             other = names.get((split, name.casefold()))
             if other is not None and item.image is not None and other.image != item.image:

@@ -130,6 +130,13 @@ def test_images_may_lie_in_another_folder_of_the_source(stated: str, tmp_path: P
     assert imported(root, "labelme", tmp_path / "out").pairs == {"train": 1, "val": 1}
 
 
+def test_two_files_of_one_image_are_refused(tmp_path: Path) -> None:
+    root = make(tmp_path / "in", *BOTH)
+    write_json_file(root / "train/a - copy.json", labelme(BOTH[:1], "a.png"))
+    with pytest.raises(DataError, match=r"annotated twice: 1 \(train/a.json and train/a - copy.json\)"):
+        imported(root, "labelme", tmp_path / "out")
+
+
 def test_images_in_a_named_folder_are_found_by_their_last_name(tmp_path: Path) -> None:
     root = make(tmp_path / "in", *BOTH, image="/home/someone/else/a.png")
     with pytest.raises(DataError, match=r"lead out of the folder: 1 .*With --images FOLDER"):
