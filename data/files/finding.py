@@ -27,6 +27,8 @@ _ARRAY = "Save the array of class ids as a grey PNG file, uint8 [H, W]"
 _SHAPES = "Annotations become labels by `scenepalette import`"
 _LABEL_FORMS = {**dict.fromkeys((".npy", ".npz", ".mat", ".pt"), _ARRAY), **dict.fromkeys((".json", ".xml"), _SHAPES)}
 """What to do with labels that are no images."""
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
+"""Extensions of archives, in which no file is looked for."""
 
 
 class Search:
@@ -241,6 +243,11 @@ class Search:
 
 def _stem(name: str) -> str:
     return composed(name).casefold().rsplit(".", 1)[0]
+
+
+def unpack_first(path: Path) -> str:
+    """Return what is to be said of an archive that is given in place of a folder, after that it is none; or nothing."""
+    return "; unpack it first" if path.suffix.lower() in ARCHIVES and os.path.isfile(path) else ""
 
 
 def is_litter(folder: str) -> bool:

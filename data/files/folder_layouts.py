@@ -17,7 +17,7 @@ from typing import NamedTuple
 from scenepalette.common.errors import DataError
 from scenepalette.common.wording import counted
 from scenepalette.data.decoding.image_opening import FORMATS, has_image_ending
-from scenepalette.data.files.finding import Search, is_litter, require_folders
+from scenepalette.data.files.finding import ARCHIVES, Search, is_litter, require_folders
 from scenepalette.data.files.image_files import FilePair
 from scenepalette.data.files.label_names import (
     LABEL_FOLDERS,
@@ -35,7 +35,6 @@ _OF_SPLITS = frozenset(word for words in SPLIT_FOLDERS.values() for word in word
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir", "jpegimages", "photos", "inputs", "input", "rgb")
 _YEAR = re.compile(r"(?<=[a-z])_?(19|20)\d\d$")
 """What COCO and others add to the names of splits: train2017."""
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 _ANNOTATIONS = (".json", ".xml")
 _MOST_SHOWN = 4
 _MOST_LEVELS = 3
@@ -249,7 +248,7 @@ def _found_instead(search: Search) -> str:
         shown = ", ".join(f"{path}/" for path in meant[:_MOST_SHOWN])
         hints.append(f"{shown} have such a layout, each its own: put them together, or set data.root to one.")
     files = sorted(entry.name for entry in os.scandir(root) if entry.is_file())
-    if archives := [name for name in files if name.lower().endswith(_ARCHIVES)]:
+    if archives := [name for name in files if name.lower().endswith(ARCHIVES)]:
         hints.append(f"Unpack {', '.join(archives[:_MOST_SHOWN])}.")
     holding = _folders_with_images(search, ".", splits, _MOST_LEVELS + 2)
     if holding and not meant:

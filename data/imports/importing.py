@@ -34,7 +34,7 @@ from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.decoding.class_files import csv_text
 from scenepalette.data.decoding.image_opening import ending_of_content
 from scenepalette.data.decoding.label_reading import LARGEST_TOLERANCE, LabelEncoding
-from scenepalette.data.files.finding import files_below
+from scenepalette.data.files.finding import files_below, unpack_first
 from scenepalette.data.files.naming import flat_name, is_text
 from scenepalette.data.imports import cityscapes_json, coco, cvat, huggingface, labelme, masks
 from scenepalette.data.imports.findings import Fault, Findings
@@ -197,6 +197,8 @@ def _check_options(source: str, format_name: str, to: Path, options: ImportOptio
     path = Path(source)
     if not source.strip() or (not known.on_hub and not path.exists()):
         problems.append(f"SOURCE is {source!r}, which does not exist")
+    elif hint := unpack_first(path):
+        problems.append(f"SOURCE is {source!r}, which is not a folder{hint}")
     elif path.is_dir() and (_is_inside(to, path) or _is_inside(path, to)):
         problems.append(f"--to is {to}, which lies in SOURCE or around it; give a folder elsewhere")
     if problems:

@@ -307,8 +307,7 @@ def require_folder(source: Path) -> None:
         ConfigError: It is not.
     """
     if not source.is_dir():
-        hint = "; unpack it first" if source.suffix.lower() in (".zip", ".gz", ".tar", ".tgz", ".rar", ".7z") else ""
-        raise ConfigError(f"{source} is not a folder{hint}. Give the folder that holds the annotations.")
+        raise ConfigError(f"{source} is not a folder. Give the folder that holds the annotations.")
 
 
 def files_named(root: Path, endings: Sequence[str]) -> list[Path]:

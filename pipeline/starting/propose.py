@@ -11,6 +11,7 @@ from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.storage.untrusted import short
 from scenepalette.data.datasets import DATASETS, TEST
+from scenepalette.data.files.finding import unpack_first
 from scenepalette.data.fitting.dataset import fit_dataset
 from scenepalette.pipeline.checks.requirements import REFUSED, amount_problems
 from scenepalette.pipeline.config import RunConfig, make_config, merge, with_following_lists, with_overrides
@@ -216,7 +217,8 @@ def _data_section(root: Path, name: str | None, changes: Sequence[str], minutes:
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"The folder {short(repr(str(root)))} cannot be used: {error}.") from error
     if not is_folder:
-        problems.append(f"DIR: there is no folder {short(repr(str(root)))}; give that of a labelled data set")
+        hint = unpack_first(path) or "; give that of a labelled data set"
+        problems.append(f"DIR: there is no folder {short(repr(str(root)))}{hint}")
     if name is not None and (name not in DATASETS or DATASETS.get(name).drawn):
         read = ", ".join(each for each in DATASETS if not DATASETS.get(each).drawn)
         problems.append(f"--data: got {short(repr(name))}; data sets that are read from a folder are {read}")

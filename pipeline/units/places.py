@@ -8,6 +8,7 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.remote.mirror import local_copy
 from scenepalette.common.remote.store import store_problem
 from scenepalette.common.storage.untrusted import short
+from scenepalette.data.files.finding import unpack_first
 from scenepalette.pipeline.config import DataConfig
 from scenepalette.pipeline.units.sources import is_there
 
@@ -39,4 +40,4 @@ def place_problem(field: str, place: Path | str | None) -> list[str]:
         return [f"{field}: {problem}"] if problem else []
     if place is None or is_there(place.is_dir):
         return []
-    return [f"{field}: there is no folder {short(str(place))}"]
+    return [f"{field}: there is no folder {short(str(place))}{unpack_first(place)}"]

@@ -299,7 +299,7 @@ def test_sources_that_hold_nothing(form: str, source: str, tmp_path: Path) -> No
     assert not (tmp_path / "out/train").exists()
 
 
-@pytest.mark.parametrize("form", ["labelme", "cityscapes-json", "voc", "colours"])
+@pytest.mark.parametrize("form", FORMATS)
 def test_a_file_is_no_folder(form: str, tmp_path: Path) -> None:
     (tmp_path / "set.zip").write_bytes(b"PK")
     (tmp_path / "mine.csv").write_text("name,red,green,blue\nroad,1,2,3\ncar,4,5,6\n")

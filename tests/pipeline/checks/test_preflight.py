@@ -78,6 +78,12 @@ BEFORE: list[tuple[list[str], str, str]] = [
 ]
 
 
+def test_an_archive_in_place_of_a_folder_is_to_be_unpacked(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "set.zip").write_bytes(b"PK")
+    (problem,) = problems_before(config(FOLDER, f"data.root={tmp_path / 'set.zip'}"))
+    assert problem == f"data.root: there is no folder {tmp_path / 'set.zip'}; unpack it first"
+
+
 @pytest.mark.parametrize(("changes", "stage", "problem"), BEFORE)
 def test_the_impossible_is_told_before_anything_is_made(
     changes: list[str], stage: str, problem: str, config: Config

@@ -173,6 +173,12 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+def test_an_archive_is_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "set.zip").write_bytes(b"PK")
+    with pytest.raises(ConfigError, match=r"set\.zip'; unpack it first"):
+        propose(tmp_path / "set.zip", 60, timed=machine())
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_told(case: str, own: Path) -> None:
     given, message = BAD[case]
