@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
@@ -39,6 +40,8 @@ _MOST_SPREAD = 32
 """Most different values of 16-bit labels that are taken for spread ids; instances have more."""
 _BEYOND = 10**9
 """Floating-point numbers beyond it are cut off there."""
+_HEADER = 2000
+"""Bytes of a PNM file in which its header ends, with comments."""
 _LEAST_STEP, _MOST_ROWS = 4, 128
 """Of every fourth row and column, or of at least 128 rows, it is looked where values lie."""
 
@@ -200,7 +203,8 @@ def read_label(path: Path) -> LabelImage:
     """Read a label image completely, as it is stored.
 
     Greys of 2 and 4 bits, which Pillow spreads over 0 to 255, are the numbers that the file holds; so are 16-bit greys
-    that are 8-bit ones times 257, as converters write them, and floating-point numbers that are whole.
+    that are 8-bit ones times 257, as converters write them, floating-point numbers that are whole, and numbers of PGM
+    files, which Pillow spreads as well, and of TIFF files whose 0 is white, which it inverts.
 
     Args:
         path: An image file of class ids, or of colours.
@@ -239,7 +243,7 @@ def read_label(path: Path) -> LabelImage:
                 "a grey or RGB image with 8 bits per channel",
                 kind=ProblemKind.LABEL_FORMAT,
             )
-        pixels = np.asarray(image)
+        pixels = _unscaled(np.asarray(image), image, content)
     if image.mode == "F":  # as programs for maps export ids
         if not np.isfinite(pixels).all() or (pixels != np.rint(pixels)).any():
             raise DataError(
@@ -253,6 +257,18 @@ def read_label(path: Path) -> LabelImage:
         shown = 255 // (2**bits - 1)
         pixels = pixels // shown
     return LabelImage("grey", _as_bytes(pixels), **stated, shown=shown)
+
+
+def _unscaled(pixels: np.ndarray, image: Image.Image, content: bytes) -> np.ndarray:
+    """Return the numbers that a file holds where Pillow makes the greys of them that viewers show."""
+    if image.format == "PPM" and content[:2] in (b"P2", b"P5"):
+        most = int(re.sub(rb"#[^\n]*", b"", content[:_HEADER]).split()[3])
+        return np.rint(pixels * (most / (255 if most < 256 else 65535))).astype(np.int64)
+    if image.format == "TIFF" and image.mode == "L":
+        # ImageJ stores masks of black objects on white so, with 255 for the objects. Of 16 bits Pillow inverts none.
+        white_is_0 = image.tag_v2.get(262) == 0  # pyright: ignore[reportAttributeAccessIssue]
+        return 255 - pixels if white_is_0 else pixels
+    return pixels
 
 
 def _pages_differ(content: bytes, pages: int) -> bool:

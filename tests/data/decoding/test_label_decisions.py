@@ -6,6 +6,7 @@ that settles it; none is read otherwise in silence.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -355,6 +356,27 @@ def test_formats_that_keep_values(tmp_path: Path, ending: str) -> None:
         Image.fromarray(pixels).save(path.with_suffix(f".{ending}"))
 
     assert_read(write_folder(tmp_path, save), scene, "decoded by the classes' colours" if ending == "ppm" else None)
+
+
+@pytest.mark.parametrize("most", [3, 4, 100, 1000])
+def test_numbers_of_pgm_files_are_ids_whatever_their_largest_value(tmp_path: Path, most: int) -> None:
+    def save(path: Path, label: np.ndarray, index: int) -> None:
+        header = f"P5\n# 9 # drawn\n{label.shape[1]} {label.shape[0]}\n{most}\n"
+        pixels = label.astype(">u2" if most > 255 else np.uint8)
+        path.with_suffix(".pgm").write_bytes(header.encode() + pixels.tobytes())
+
+    names = "name\n" + "".join(f"{name}\n" for name, _ in CLASSES)
+    assert_read(write_folder(tmp_path, save, classes=names + "".join(f"k{number}\n" for number in range(20))))
+
+
+@pytest.mark.parametrize("factor", [1, 255])
+def test_numbers_of_tiff_files_whose_0_is_white_are_not_inverted(tmp_path: Path, factor: int) -> None:
+    def save(path: Path, label: np.ndarray, index: int) -> None:
+        Image.fromarray(label * np.uint8(factor)).save(path := path.with_suffix(".tif"))
+        shown_as = [struct.pack("<HHII", 262, 3, 1, white) for white in (1, 0)]  # PhotometricInterpretation
+        path.write_bytes(path.read_bytes().replace(*shown_as))
+
+    assert wrong_pixels(opened(write_folder(tmp_path, save, truth=two, classes=GREYS)), two) == 0
 
 
 def test_floating_point_numbers_that_are_whole_are_ids(tmp_path: Path) -> None:
