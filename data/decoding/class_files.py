@@ -61,7 +61,7 @@ _COLOUR = frozenset(_CHANNELS)
 _NO_CLASS = frozenset({"void", "ignore", "ignored", "unlabeled", "unlabelled", "dontcare", "border", "none"})
 """Names under which 255 is listed where it stands for no class."""
 _MOST_NOTED = 4
-_LIST_KEYS = ("names", "labels", "categories", "id2label", "CLASSES")
+_LIST_KEYS = ("names", "labels", "categories", "id2label", "label2id", "CLASSES")
 """What tools call their classes: YOLO, Mapillary, COCO, Hugging Face, mmsegmentation of old."""
 _RED_GREEN_BLUE = r"\d{1,3}[ ,\t]+\d{1,3}[ ,\t]+\d{1,3}"
 _COLOURED_LINES = (
@@ -282,7 +282,12 @@ def _sections(content: dict[Any, Any], notes: list[str]) -> dict[str, Any]:
     if "classes" in content:
         return dict(content)
     numbered = all(str(key).isdecimal() for key in content) or all(type(value) is int for value in content.values())
-    return {"classes": content} if content and numbered else dict(content)
+    described = all(isinstance(value, dict) or _is_colour(value) for value in content.values())
+    return {"classes": content} if content and (numbered or described) else dict(content)
+
+
+def _is_colour(value: object) -> bool:
+    return isinstance(value, list) or (isinstance(value, str) and value.startswith("#"))
 
 
 def _parse_csv(text: str, notes: list[str]) -> list[dict[str, Any]]:
@@ -419,12 +424,9 @@ def _notes_of_names(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _listed_rows(classes: Any) -> list[Any]:
-    """Return a list of rows for {road: 0, car: 1}, {0: road, 1: car} and [road, car]."""
+    """Return a list of rows for [road, car], and for the mappings of which `_row_of` takes an entry."""
     if isinstance(classes, dict):
-        pairs = list(classes.items())
-        if pairs and all(type(number) is int for _, number in pairs):
-            pairs = [(number, name) for name, number in pairs]
-        return [{"id": number, "name": name} for number, name in pairs]
+        return [_row_of(key, value) for key, value in classes.items()]
     for place, row in enumerate(classes):
         if isinstance(row, bool):
             raise ValueError(
@@ -432,6 +434,16 @@ def _listed_rows(classes: Any) -> list[Any]:
                 "quotes"
             )
     return [{"name": str(row)} if isinstance(row, str | int | float) else row for row in classes]
+
+
+def _row_of(key: object, value: Any) -> dict[Any, Any]:
+    """Return the row of {road: 0}, {0: road}, {road: [128, 64, 128]}, {0: {name: road}} or {road: {id: 0}}."""
+    if isinstance(value, dict):
+        is_number = str(key).isdecimal() and "id" not in map(_key_of, value)
+        return {"id" if is_number else "name": key, **value}
+    if _is_colour(value):
+        return {"name": key, "color": value}
+    return {"id": value, "name": key} if type(value) is int else {"id": key, "name": value}
 
 
 def _without_minus_one(rows: Sequence[dict[str, Any]], notes: list[str]) -> list[dict[str, Any]]:

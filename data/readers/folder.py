@@ -98,9 +98,12 @@ def _find_class_file(root: Path) -> Path:
             f"{root} holds an unfinished import. Rerun the same command, scenepalette import, to finish it."
         )
     # Windows tells no capitals apart: Classes.csv is the same file there.
-    entries = sorted(entry for entry in root.iterdir() if entry.name.lower() in CLASS_FILES and entry.is_file())
-    present = sorted(entries, key=lambda entry: CLASS_FILES.index(entry.name.lower()))
-    exported = [root / name for name in EXPORTED_CLASS_FILES if (root / name).is_file()]
+    known = {*CLASS_FILES, *EXPORTED_CLASS_FILES}
+    entries = sorted(entry for entry in root.iterdir() if entry.name.lower() in known and entry.is_file())
+    by_name = {entry.name.lower(): entry for entry in entries}
+    named = (entry for entry in entries if entry.name.lower() in CLASS_FILES)
+    present = sorted(named, key=lambda entry: CLASS_FILES.index(entry.name.lower()))
+    exported = [path for name in EXPORTED_CLASS_FILES if (path := by_name.get(name, root / name)).is_file()]
     if not present and exported:
         return exported[0]
     if len(present) != 1:

@@ -33,11 +33,18 @@ COLOURED = {
     "table.tsv": "name\tr\tg\tb\n" + "".join(f"{n}\t{r}\t{g}\t{b}\n" for n, (r, g, b) in CLASSES),
     "alpha.csv": "name,color\n" + "".join(f"{n},{r} {g} {b} 255\n" for n, (r, g, b) in CLASSES),
     "alpha_hex.csv": "name,color\n" + "".join(f"{n},#{r:02x}{g:02x}{b:02x}ff\n" for n, (r, g, b) in CLASSES),
+    "colours.json": json.dumps(dict(zip(NAMES, PALETTE, strict=True))),
+    "hexadecimal.yaml": json.dumps({name: f"#{r:02x}{g:02x}{b:02x}" for name, (r, g, b) in CLASSES}),
+    "ontology.yaml": json.dumps({str(number): row for number, row in reversed([*enumerate(ROWS)])}),
+    "described.json": json.dumps(
+        {"classes": {name: {"index": k, "color": PALETTE[k]} for k, name in reversed([*enumerate(NAMES)])}}
+    ),
     "css.csv": "name,color\n" + "".join(f'{n},"rgb({r}, {g}, {b})"\n' for n, (r, g, b) in CLASSES),
 }
 NAMED = {
     "names.json": json.dumps(NAMES),
     "id2label.json": json.dumps({"id2label": dict(enumerate(NAMES))}),
+    "label2id.json": json.dumps({"label2id": {name: number for number, name in enumerate(NAMES)}}),
     "numbered.json": json.dumps(dict(enumerate(NAMES))),
     "classes.txt": "\n".join(NAMES),
     "labelme.txt": "\n".join(["__ignore__", *NAMES]),
@@ -71,11 +78,11 @@ def test_numbers_that_are_part_of_names_are_no_label_values(tmp_path: Path, name
     assert values.ids == {0: 0, 1: 1}
 
 
-@pytest.mark.parametrize("name", ["labelmap.txt", "label_colors.txt", "classes.json"])
+@pytest.mark.parametrize("name", ["labelmap.txt", "label_colors.txt", "classes.json", "LabelMap.TXT"])
 def test_they_are_found_and_named(tmp_path: Path, name: str) -> None:
     root = write_folder(tmp_path, lambda path, label, index: Image.fromarray(COLOURS[label]).save(path))
     (root / "classes.csv").unlink()
-    (root / name).write_text(COLOURED.get(name, COLOURED["mmseg.json"]))
+    (root / name).write_text(COLOURED.get(name.lower(), COLOURED["mmseg.json"]))
     datasets = [open_folder(root, split) for split in ("train", "val")]
     assert wrong_pixels(datasets) == 0
     assert f"classes are those of {name}; data.class_file names another" in datasets[0].notes
