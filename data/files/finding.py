@@ -25,7 +25,15 @@ _LOSSY = FORMATS["JPEG"]
 _NO_IMAGE = "not an image, by its extension"
 _ARRAY = "Save the array of class ids as a grey PNG file, uint8 [H, W]"
 _SHAPES = "Annotations become labels by `scenepalette import`"
-_LABEL_FORMS = {**dict.fromkeys((".npy", ".npz", ".mat", ".pt"), _ARRAY), **dict.fromkeys((".json", ".xml"), _SHAPES)}
+_OUTLINES = (
+    "Outlines as YOLO writes them become labels by way of COCO's JSON: export that, and `scenepalette import` it"
+)
+_LABEL_FORMS = {
+    **dict.fromkeys((".npy", ".npz", ".mat", ".pt"), _ARRAY),
+    **dict.fromkeys((".json", ".xml"), _SHAPES),
+    ".txt": _OUTLINES,
+    ".gz": "Unpack it",
+}
 """What to do with labels that are no images."""
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 """Extensions of archives, in which no file is looked for."""

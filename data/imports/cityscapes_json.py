@@ -56,7 +56,9 @@ def read_source(source: Path, options: ImportOptions) -> Source:
         path for path in files_named(source, ["_polygons.json"]) if _objects_of(path, source, findings) is not None
     ]
     if not paths:
-        raise DataError(f"{source} holds no file *_polygons.json with objects.", findings.problems)
+        raise DataError(
+            f"{source} holds no file *_polygons.json with objects.", findings.problems, notes=findings.notes
+        )
     paths = _without_dummies(_finest(paths, source, findings), source, classes, findings)
     folder = ImageFolder(options.images or source, by_last_name=options.images is not None)
     items = []

@@ -70,7 +70,9 @@ def read_source(source: Path, options: ImportOptions) -> Source:
     root, paths = _files_of(source, findings)
     documents = [found for path in paths if (found := _document(path, root, findings)) is not None]
     if not documents:
-        raise DataError(f"{source} has no COCO file with images and annotations.", findings.problems)
+        raise DataError(
+            f"{source} has no COCO file with images and annotations.", findings.problems, notes=findings.notes
+        )
     _require_one_per_split(documents)
     licence = _licence_of(documents)
     classes, named = _classes_of(documents, options, findings)

@@ -54,7 +54,9 @@ def read_source(source: Path, options: ImportOptions) -> Source:
         if document is not None:
             documents.append((path, where, document))
     if not documents:
-        raise DataError(f"{source} has no annotations in CVAT's XML for images.", findings.problems)
+        raise DataError(
+            f"{source} has no annotations in CVAT's XML for images.", findings.problems, notes=findings.notes
+        )
     names, colours = _labels_of([document for _, _, document in documents])
     classes = classes_of_names(names, options, findings, colours=colours)
     folder = ImageFolder(options.images or root, by_last_name=options.images is not None)

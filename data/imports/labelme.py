@@ -73,7 +73,9 @@ def read_source(source: Path, options: ImportOptions) -> Source:
             continue
         found.append((path, where, image))
     if not files:
-        raise DataError(f"{source} holds no LabelMe file: JSON with shapes and imagePath.", findings.problems)
+        raise DataError(
+            f"{source} holds no LabelMe file: JSON with shapes and imagePath.", findings.problems, notes=findings.notes
+        )
     classes = _classes_of(names, options, findings)
     items = []
     for path, where, image in found:

@@ -97,7 +97,13 @@ def test_another_folder_that_may_hold_the_labels_is_named(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("ending", "remedy"),
-    [("{n}.npy", "grey PNG file"), ("{n}.mat", "grey PNG file"), ("{n}.png.json", "`scenepalette import`")],
+    [
+        ("{n}.npy", "grey PNG file"),
+        ("{n}.mat", "grey PNG file"),
+        ("{n}.png.json", "`scenepalette import`"),
+        ("{n}.txt", "export that, and `scenepalette import` it"),
+        ("{n}.png.gz", "Unpack it"),
+    ],
 )
 def test_labels_in_a_form_that_is_not_read_are_not_called_missing(tmp_path: Path, ending: str, remedy: str) -> None:
     root = made(tmp_path, "{s}/images/{n}.png", "{s}/labels/{n}.png")

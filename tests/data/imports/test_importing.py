@@ -299,6 +299,21 @@ def test_sources_that_hold_nothing(form: str, source: str, tmp_path: Path) -> No
     assert not (tmp_path / "out/train").exists()
 
 
+@pytest.mark.parametrize(
+    ("form", "name", "said"),
+    [
+        ("coco", "via.json", "JSON files that are not COCO annotations, skipped: 1 (via.json)"),
+        ("coco", "captions_train2017.json", "files without masks, skipped: 1 (captions_train2017.json)"),
+        ("labelme", "isat.json", "JSON files that are not LabelMe annotations, skipped: 1 (isat.json)"),
+    ],
+)
+def test_where_nothing_is_found_what_was_skipped_is_told(form: str, name: str, said: str, tmp_path: Path) -> None:
+    write_json_file(tmp_path / "in" / name, {"a.png": {"regions": []}})
+    with pytest.raises(DataError) as caught:
+        imported(tmp_path / "in", form, tmp_path / "out")
+    assert said in str(caught.value)
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_file_is_no_folder(form: str, tmp_path: Path) -> None:
     (tmp_path / "set.zip").write_bytes(b"PK")
