@@ -66,7 +66,11 @@ def decide_numbers(
     """
     numbers = _Numbers(reading, labels, table, own=own)
     reading = _decide_spread(reading, numbers)
-    return reading if reading.problems else _ask_for_offset(reading, numbers, never)
+    if not reading.problems:
+        reading = _ask_for_offset(reading, numbers, never)
+    if numbers.own and not reading.problems and (text := _question_of_unlisted(reading, numbers)):
+        reading = reading.refused(text)
+    return reading
 
 
 class _Numbers:
@@ -371,6 +375,21 @@ def _one_too_many(values: LabelValues, numbers: _Numbers, where: str) -> str:
         f"the label values run from 0 to {count} (in {where}), but there are {count} classes: {said}. Set "
         f"data.ignore_ids to {listed_ids} (or ignore_ids in a YAML class file) if so, or name the missing class in the "
         "class file"
+    )
+
+
+def _question_of_unlisted(reading: LabelReading, numbers: _Numbers) -> str:
+    """Return what to ask where most labels hold, beside others, a value that the class file lacks; or nothing."""
+    odd = numbers.seen - reading.values.ids.keys() - reading.values.all_ignored
+    with_odd = [name for name, held in numbers.of_files.items() if odd <= held]
+    is_common = len(odd) == 1 and 2 * len(with_odd) > len(numbers.of_files)
+    if not is_common or reading.snapped or numbers.lossy or len(numbers.seen & reading.values.ids.keys()) < 2:
+        return ""
+    where = f"{len(with_odd)} of {len(numbers.of_files)} labels (such as {with_odd[0]})"
+    return (
+        f"{where} hold the value {listed(odd)}, which the class file does not list; allowed are {reading.values}. If "
+        f"it stands for no class, set data.ignore_ids to {sorted(odd)} (or ignore_ids in a YAML class file), else name "
+        "its class in the class file"
     )
 
 

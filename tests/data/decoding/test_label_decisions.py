@@ -553,6 +553,21 @@ def test_values_of_which_none_is_a_class_are_named(tmp_path: Path, values: list[
     assert "label values 0, 1, 2, 3 in 768 pixels; allowed are the class ids" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("stated", ["classes.csv", "classes.yaml"])
+def test_a_value_of_most_labels_that_the_class_file_does_not_list_is_asked_about(tmp_path: Path, stated: str) -> None:
+    def save(path: Path, label: np.ndarray, index: int) -> None:
+        Image.fromarray(np.pad(label[1:-1, 1:-1] + 1, 1)).save(path)  # 0 at the border
+
+    write_folder(tmp_path, save)
+    (tmp_path / "classes.csv").unlink()
+    rows = enumerate((name for name, _ in CLASSES), start=1)
+    text = "id,name\n" + "".join(f"{number},{name}\n" for number, name in rows)
+    (tmp_path / stated).write_text(text if stated.endswith("csv") else text[8:].replace(",", ": "))
+    assert "12 of 12 labels (such as train/labels/s00.png) hold the value 0, which the class" in refusal(tmp_path)
+    assert "set data.ignore_ids to [0]" in refusal(tmp_path)
+    assert wrong_pixels(opened(tmp_path, LabelSettings(ignore_ids=(0,))), unclear=0.2) == 0
+
+
 def test_values_of_which_all_are_ignored_are_named() -> None:
     assert str(LabelValues({0: 0, 1: 1}, frozenset({0, 1}))) == "the class ids (none) and, as ignored, 0 to 1, 255"
     assert str(LabelValues({0: 0, 1: 1, 7: 2})) == "the class ids 0 to 1, 7 and, as ignored, 255"
