@@ -70,8 +70,8 @@ _COLOURED_LINES = (
     rf"(?P<name>.*\S)[ ,\t]+(?P<color>{_RED_GREEN_BLUE})",
 )
 """Lines of class files without a header, the first that all lines have."""
-_NUMBER_BEFORE = r"(?P<id>\d{1,3})(\s*[:=,;.)]\s*|\s+(-\s+)?)(?P<name>\S.*)"
-_NUMBER_BEHIND = r"(?P<name>.*?\S)(\s*[:=,;]\s*|\s+(-\s+)?)(?P<id>\d{1,3})"
+_NUMBER_BEFORE = r"[\[(]?(?P<id>\d{1,3})(\s*[:=,;.)\]]\s*|\s+(-\s+)?)(?P<name>\S.*)"
+_NUMBER_BEHIND = r"(?P<name>.*?\S)(\s*[:=,;(\[]\s*|\s+([-(\[]\s*)?)(?P<id>\d{1,3})[\])]?"
 """Names with a label value, if all have one."""
 
 
@@ -229,6 +229,11 @@ def _parse_lines(text: str) -> list[dict[str, Any]]:
     lines = [line for line in lines if line and not line.startswith(("#", "//")) and line != "__ignore__"]
     if files := [line for line in lines if has_image_ending(line)]:
         raise ValueError(f"it lists image files (such as {short(files[0])}), not classes")
+    if lines and "name" in (keys := [_key_of(word) for word in lines[0].split()]) and {*keys} <= _COLUMNS.keys():
+        raise ValueError(
+            f"its first line ({short(lines[0], 60)}) names columns that only spaces separate. Separate all by commas, "
+            "semicolons or tabs, or leave the first line out"
+        )
     if len(lines) == 1:
         raise ValueError(f"it has one line ({short(lines[0], 60)}); required is a line for each class")
     for pattern in _COLOURED_LINES:

@@ -53,6 +53,8 @@ NAMED = {
     "dashes.txt": "3 - tree\n0 - sky\n1 - road\n2 - car\n",
     "behind_spaces.txt": "tree 3\nsky 0\nroad 1\ncar 2\n",
     "behind_colons.txt": "tree: 3\nsky: 0\nroad: 1\ncar: 2\n",
+    "behind_brackets.txt": "tree (3)\nsky (0)\nroad (1)\ncar (2)\n",
+    "brackets.txt": "[3] tree\n[0] sky\n[1] road\n[2] car\n",
     "behind_commas.txt": "tree,3\nsky,0\nroad,1\ncar,2\n",
     "hexadecimal.csv": "id,name\n0x00,sky\n0x01,road\n0x02,car\n0x03,tree\n",
 }
@@ -94,6 +96,7 @@ def test_they_are_found_and_named(tmp_path: Path, name: str) -> None:
         ("no.yaml", "- sky\n- no\n- car\n", "the name of class 1 is read as false"),
         ("files.txt", "train/a.png\ntrain/b.png\n", "it lists image files (such as train/a.png), not classes"),
         ("one.txt", "sky, road, car, tree\n", "it has one line (sky, road, car, tree); required is a line for each"),
+        ("header.txt", "id name\n0 sky\n1 road\n", "its first line (id name) names columns that only spaces separate"),
         ("mixed.txt", "road:128,64,128::\ncar;1;2;3\n", "mixed.txt cannot be used: 'car;1;2;3' is no class as on"),
         ("colourless.txt", "128 64 128 road\nsky\n", "'sky' is no class as on other lines"),
         ("book.csv", "PK\x03\x04rest", "a spreadsheet or a ZIP archive"),
