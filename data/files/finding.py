@@ -7,6 +7,7 @@ passes over and of what it decided, so that nothing vanishes without a word.
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -224,9 +225,13 @@ class Search:
             self.pass_over((images[key] for key in alone[0]), "without a label")
             self.pass_over((labels[key] for key in alone[1]), "without an image")
             alone = [], []
-        unread = self._unread_forms()
+        unread, masks = self._unread_forms(), _labels_by_name(alone[1])
         for key in alone[0]:
-            if form := unread.get(composed(key.rsplit("/", 1)[-1])):
+            if len(several := masks[_base(key)]) > 1:
+                shown = f"{len(several)} files, such as {self.name(labels[several[0]])}, have its name"
+                self.refuse(images[key], f"no label for it; {shown}. If each is the mask of a class, merge them")
+                continue
+            if form := unread.get(_base(key)):
                 self.refuse(images[key], f"its label {form[0]} is in a form that is not read. {form[1]}")
                 continue
             self.refuse(images[key], f"no label for it, {wanted_label.format(id=printable(key))} is missing")
@@ -247,6 +252,19 @@ class Search:
                 stem = PurePosixPath(stem).stem if has_image_ending(stem) else stem
                 found[composed(stem)] = name, _LABEL_FORMS[path.suffix.lower()]
         return found
+
+
+def _base(key: str) -> str:
+    return composed(key.rsplit("/", 1)[-1])
+
+
+def _labels_by_name(keys: Iterable[str]) -> defaultdict[str, list[str]]:
+    """Return the labels of each name without folders and without a number behind it: road/a and sky/a, a_1 and a_2."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for key in keys:
+        for name in dict.fromkeys((_base(key), re.sub(r"[_. -]\d+$", "", _base(key)))):
+            found[name].append(key)
+    return found
 
 
 def _stem(name: str) -> str:

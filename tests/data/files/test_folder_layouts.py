@@ -183,6 +183,18 @@ def test_a_label_of_another_image_is_not_taken_for_one_with_a_suffix(tmp_path: P
     assert any("i000.png: no label for it" in problem for problem in caught.value.problems)
 
 
+@pytest.mark.parametrize("names", [("road/{}.png", "sky/{}.png"), ("{}_1.png", "{}_2.png")])
+def test_masks_of_a_class_each_are_told_from_missing_labels(tmp_path: Path, names: tuple[str, str]) -> None:
+    root = made(tmp_path, "{s}/images/i{n}.png", "")
+    for path in sorted(root.rglob("images/*.png")):
+        for name in names:
+            write_pixels(path.parents[1] / "labels" / name.format(path.stem), random_label(0, 2))
+    with pytest.raises(DataError) as caught:
+        open_folder(root, "train")
+    first = f"2 files, such as train/labels/{names[0].format('i000')}, have its name. If each is the mask of a class"
+    assert first in caught.value.problems[0] and "missing" not in str(caught.value)
+
+
 def test_labels_beside_masks_are_read_and_the_others_told(tmp_path: Path) -> None:
     root = made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/labels/i{n}.png")
     made(root, "{s}/images/i{n}.png", "{s}/masks/i{n}.png")
