@@ -24,6 +24,7 @@ from scenepalette.data.arrays import (
     write_header,
 )
 from scenepalette.data.decoding.image_opening import ENDINGS, has_image_ending, read_image
+from scenepalette.data.files.finding import is_litter
 from scenepalette.data.fitting.geometry import Fit, crop_box
 
 _ARRAY = "images.npy"
@@ -71,8 +72,8 @@ class UnlabelledImages:
 def find_images(root: Path) -> list[Path]:
     """Return all image files below a folder, by their extensions in any case, in the order of their relative paths.
 
-    Hidden files and folders are left out. Links are not followed: what one inside the folder points to is found in its
-    own place, and one that leads out of the folder is a problem.
+    Hidden files and folders are left out, as is what systems leave behind (@eaDir, __MACOSX). Links are not followed:
+    what one inside the folder points to is found in its own place, and one that leads out of the folder is a problem.
 
     Args:
         root: The folder; it may itself be a link.
@@ -91,7 +92,7 @@ def find_images(root: Path) -> list[Path]:
         problems.append(f"{Path(error.filename).relative_to(root).as_posix()}: it cannot be read ({error.strerror})")
 
     for parent, folders, files in os.walk(root, onerror=cannot_list):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and not is_litter(name)]
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
         images = [name for name in files if has_image_ending(name) and not name.startswith(".")]
         for name in [*links, *images]:

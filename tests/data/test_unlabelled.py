@@ -26,6 +26,7 @@ def write(path: Path, pixels: np.ndarray, **options: object) -> None:
 def test_pictures_are_found_below_the_folder_in_the_order_of_their_paths(tmp_path: Path) -> None:
     for name in ("b.png", "a/z.JPG", "a/b/c.jpeg", "a.png", ".hidden.png", ".thumbnails/x.png"):
         write(tmp_path / name, image(0, 4, 6))
+    write(tmp_path / "@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg", image(0, 4, 6))
     (tmp_path / "notes.txt").write_text("no image")
     assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == [
         "a.png",
