@@ -141,7 +141,7 @@ def _licence_of(documents: Sequence[_Document]) -> str:
     for document in documents:
         used = {entry.get("license") for entry in document.images if _is_key(entry.get("license"))}
         for entry in document.licences:
-            if isinstance(entry, dict) and (not used or entry.get("id") in used):
+            if isinstance(entry, dict) and (not used or (_is_key(entry.get("id")) and entry["id"] in used)):
                 parts = [str(entry[key]).strip() for key in ("name", "url") if isinstance(entry.get(key), str)]
                 if text := ", ".join(part for part in parts if part):
                     texts[text] = None

@@ -122,8 +122,8 @@ def divide_whole(ids: Sequence[str], fraction: float, seed: int) -> DividedWhole
     if len(chosen) < LEAST_TEST or len(ids) - len(chosen) < len(chosen):
         raise DataError(
             f"There are no splits, and {counted(len(ids), 'pair is', 'pairs are')} too few to divide with "
-            f"data.val_share={fraction:g}, of {counted(len(recordings), 'recording')} by the names. Make folders "
-            "train/ and val/, or lists train.txt and val.txt, or change data.val_share."
+            f"data.val_share={fraction:g}, of {counted(len(recordings), 'recording')} by the names. Name folders, "
+            "lists or annotation files after the splits (train, val), add images, or change data.val_share."
         )
     how = "images drawn" if len(recordings) == len(ids) else "whole recordings drawn"
     return DividedWhole(sorted(set(range(len(ids))) - set(chosen)), sorted(chosen), f"{how} by data.val_seed={seed}")

@@ -267,10 +267,27 @@ def test_one_file_is_divided(tmp_path: Path) -> None:
     assert any("9 of 36 images validate (whole recordings drawn by --val-seed 3)" in note for note in made.notes)
 
 
+def test_too_few_images_to_divide_are_told_how_a_source_states_its_splits(tmp_path: Path) -> None:
+    write_images(tmp_path / "in", ["a.png"])
+    write_json_file(tmp_path / "in/labels.json", coco({0: [CAR_SQUARE]}, ["a.png"]))
+    with pytest.raises(DataError, match=r"Name folders, lists or annotation files after the splits .*--val-share"):
+        imported(tmp_path / "in", "coco", tmp_path / "out")
+
+
 def test_the_licence_of_the_images_is_recorded_and_read_with_them(tmp_path: Path) -> None:
     imported(make(tmp_path / "in", CAR_SQUARE), "coco", tmp_path / "out")
     assert "CC BY 4.0, http://example.org/by" in (tmp_path / "out/LICENCE.md").read_text()
     assert open_dataset("folder", "train", tmp_path / "out").licence == "CC BY 4.0, http://example.org/by"
+
+
+def test_a_licence_whose_id_is_none_belongs_to_no_image(tmp_path: Path) -> None:
+    licences = [{"id": [1], "name": "nobody's"}, {"id": 1, "name": "CC0"}]
+    names = [f"{name}.png" for name in "abcde"]
+    write_images(tmp_path / "in", names)
+    document = coco({k: [CAR_SQUARE] for k in range(5)}, names, licenses=licences)
+    write_json_file(tmp_path / "in/labels.json", document)
+    imported(tmp_path / "in", "coco", tmp_path / "out")
+    assert open_dataset("folder", "train", tmp_path / "out").licence == "CC0"
 
 
 def panoptic(root: Path, split: str, segments: list[dict[str, Any]], ids: np.ndarray) -> None:
