@@ -27,7 +27,7 @@ from scenepalette.data.files.label_names import (
     is_label_word,
     labels_by_image,
 )
-from scenepalette.data.files.split_lists import SPLIT_FOLDERS, listed_pairs, lists_of_splits
+from scenepalette.data.files.split_lists import SPLIT_FOLDERS, listed_pairs, lists_of_splits, other_lists
 from scenepalette.data.sample import FolderOptions
 from scenepalette.data.splits.holdout import divide_whole
 
@@ -61,7 +61,11 @@ def pairs_of_split(search: Search, split: str, options: FolderOptions) -> list[F
         DataError: No layout is recognised, or several fit.
     """
     place = _place_of_split(search, split, options)
-    pairs = _pairs_at(search, place, options) if place is not None else _pairs_of_whole(search, split, options)
+    if place is None:
+        pairs = _pairs_of_whole(search, split, options)
+    else:
+        pairs = _pairs_at(search, place, options)
+        search.pass_over(lists_of_splits(search).values(), "a list beside folders of splits, which decide")
     _tell_unread(search, options)
     return pairs
 
@@ -456,6 +460,8 @@ def _pairs_of_whole(search: Search, split: str, options: FolderOptions) -> list[
     if not pairs and search.problems:
         text = f"No image in {place.images}/ has a label of its name in {place.labels}/. {_found_instead(search)}"
         raise DataError(f"{search.root} cannot be read as 'folder'. {text.strip()}", search.problems)
+    unread = other_lists(search, (place.images, place.labels))
+    search.pass_over(unread, "a list by its name, but not called train.txt, val.txt or the like")
     division = divide_whole([pair.id for pair in pairs], options.val_share, options.val_seed)
     left_out = len(pairs) - len(division.train) - len(division.test)
     gap = f"; {left_out} between them are left out" if left_out else ""

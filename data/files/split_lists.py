@@ -26,6 +26,7 @@ SPLIT_FOLDERS: dict[str, tuple[str, ...]] = {
 LIST_FOLDERS = (".", "ImageSets/Segmentation", "imagesets/segmentation", "splits", "split", "lists", "list")
 LIST_NAMES = ("{}.txt", "{}.lst", "{}_list.txt", "{}_list.lst", "{}list.txt", "list_{}.txt")
 """What the list of a split may be called; of several the first."""
+_OTHER_LISTS = (".txt", ".lst", ".list", ".csv", ".tsv", ".json")
 MOST_LINE_PROBLEMS = 1000
 """Wrong lines of a list after which it is not read further: it is no such list, or all lines have the same fault."""
 _SEVERAL_PATHS = re.compile(
@@ -59,6 +60,21 @@ def lists_of_splits(search: Search) -> dict[str, Path]:
             return tables
         search.pass_over(tables.values(), "no list of a split without train.csv and val.csv beside each other")
     return {}
+
+
+def other_lists(search: Search, read: Iterable[str]) -> list[Path]:
+    """Return files that seem to be lists, by a word of their names, where none is called as lists are.
+
+    Args:
+        search: Knows the data set's folder, in which they are looked for, and in its sub-folders.
+        read: Folders of images and labels, in which there are none.
+    """
+    words = {"split", "splits", "trainval", *(word for names in SPLIT_FOLDERS.values() for word in names)}
+    inner = {path for path in search.root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    folders = [search.root, *sorted(inner.difference(search.root / folder for folder in read))]
+    files = [path for folder in folders for path in _files_of(folder).values() if path.suffix.lower() in _OTHER_LISTS]
+    untold = (path for path in files if not search.has_passed_over(search.name(path)))
+    return [path for path in untold if not words.isdisjoint(re.split(r"[_\-. ]|(?=set\b)", path.stem.lower()))]
 
 
 def _files_of(folder: Path) -> dict[str, Path]:
