@@ -33,6 +33,11 @@ def sources_of(ids: Sequence[str]) -> tuple[list[str], np.ndarray]:
     return list(numbers), np.array([numbers[name] for name in names], dtype=np.int64)
 
 
+def evenly_spread(count: int, most: int) -> list[int]:
+    """Return some of `count` samples, at most so many and evenly spread, as neighbouring frames look alike."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()
+
+
 def sequences_of(ids: Sequence[str]) -> list[list[int]]:
     """Return the samples of each recording, in order of their frames.
 

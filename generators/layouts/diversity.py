@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scenepalette.data.labels import soft_to_label
+from scenepalette.data.sequences import evenly_spread
 from scenepalette.generators.layouts.inputs import InputSource
 from scenepalette.training.monitor import preserve_state
 
@@ -39,7 +40,7 @@ class LayoutDiversity:
             labels: uint8 [N, H, W] class ids of real layouts, without ignored pixels.
         """
         self.inputs = inputs
-        chosen = np.linspace(0, len(labels) - 1, min(WATCHED_LAYOUTS, len(labels))).round().astype(int)
+        chosen = evenly_spread(len(labels), WATCHED_LAYOUTS)
         self.real = torch.from_numpy(labels[chosen].astype(np.int64))
 
     def measure(self, network: nn.Module, level: int, fade: float) -> dict[str, float]:

@@ -14,6 +14,7 @@ from scenepalette.data.arrays import resize_label
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.decoding.class_names import SKY, plain_name
 from scenepalette.data.sample import Sample, SegmentationDataset
+from scenepalette.data.sequences import evenly_spread
 from scenepalette.pipeline.doctor.findings import Check
 
 LOOKED_AT = 20
@@ -39,9 +40,9 @@ def check_colours(datasets: Sequence[SegmentationDataset]) -> Check | None:
     brighter: list[float] = []
     of_classes: defaultdict[int, list[float]] = defaultdict(list)
     for dataset in datasets if skies else ():
-        for place in np.linspace(0, len(dataset) - 1, min(LOOKED_AT, len(dataset))):
+        for place in evenly_spread(len(dataset), LOOKED_AT):
             with suppress(DataError):  # changed since it was scanned, which is reported elsewhere
-                _look(dataset[round(place)], skies, brighter, of_classes)
+                _look(dataset[place], skies, brighter, of_classes)
     if len(brighter) < _LEAST_IMAGES:
         return None
     sky = " and ".join(f"'{names[class_id]}' ({class_id})" for class_id in skies)

@@ -21,6 +21,7 @@ from scenepalette.common.wording import counted
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import Split
 from scenepalette.data.sample import SegmentationDataset
+from scenepalette.data.sequences import evenly_spread
 from scenepalette.data.similarity import (
     ADJACENT,
     NEARLY,
@@ -145,9 +146,9 @@ def check_label_encoding(datasets: Sequence[SegmentationDataset], scans: Sequenc
     raw = []
     for dataset in datasets:
         files = [path for path in getattr(dataset, "label_files", ()) if isinstance(path, Path)]
-        for place in np.linspace(0, len(files) - 1, min(LOOKED_AT, len(files))):
+        for place in evenly_spread(len(files), LOOKED_AT):
             with suppress(DataError):  # changed since it was scanned, which is reported elsewhere
-                raw.append(read_raw_label(files[round(place)]))
+                raw.append(read_raw_label(files[place]))
     single = [label for label in raw if label.values.ndim == 1]
     # Values beyond the classes were accepted, so they are ignored ones.
     known = [replace(label, values=label.values[label.values < table.num_classes]) for label in single]

@@ -10,6 +10,7 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import resize_label
 from scenepalette.data.fitting.geometry import Box, crop_box, tiles_of
 from scenepalette.data.sample import SegmentationDataset
+from scenepalette.data.sequences import evenly_spread
 from scenepalette.evaluation.miou import intersection_over_union, mean_iou, overlaps
 from scenepalette.evaluation.oracle import oracle_confusion
 from scenepalette.pipeline.config import RunConfig
@@ -58,11 +59,11 @@ def check_oracle(config: RunConfig, dataset: SegmentationDataset, progress: Prog
     stride = decoder_stride(settings, size)
     if stride is None:
         return None
-    chosen = np.linspace(0, len(dataset) - 1, min(MOST_LABELS, len(dataset))).round().astype(int)
+    chosen = evenly_spread(len(dataset), MOST_LABELS)
     labels = []
     progress.start("best possible IoU", len(chosen))
     try:
-        for parts in map_in_order(lambda index: _worked_at(config, dataset[int(index)].label), chosen.tolist()):
+        for parts in map_in_order(lambda index: _worked_at(config, dataset[index].label), chosen):
             labels += parts
             progress.advance()
     except DataError:  # changed since it was scanned, which is reported elsewhere

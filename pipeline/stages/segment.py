@@ -18,6 +18,7 @@ from scenepalette.common.storage.untrusted import short
 from scenepalette.data.arrays import Pairs, open_array
 from scenepalette.data.class_counts import class_counts
 from scenepalette.data.classes import ClassTable
+from scenepalette.data.sequences import evenly_spread
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.splits.folds import ChosenPairs
 from scenepalette.evaluation.miou import confusion_per_image, mean_iou
@@ -339,7 +340,7 @@ def _validation(pairs: Pairs, count: int, fabric: Fabric) -> Callable[[nn.Module
     """Return what measures mIoU on some pairs, spread evenly over all, by resized labels; None for no pairs."""
     if not count:
         return None
-    chosen = np.linspace(0, len(pairs) - 1, min(count, len(pairs))).round().astype(int)
+    chosen = evenly_spread(len(pairs), count)
 
     def validate(network: nn.Module) -> float:
         some = replace(

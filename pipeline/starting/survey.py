@@ -13,6 +13,7 @@ from scenepalette.common.progress import Progress
 from scenepalette.data.arrays import resize_sample
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.sample import SegmentationDataset
+from scenepalette.data.sequences import evenly_spread
 from scenepalette.data.splits.holdout import divide_images, divide_recordings
 from scenepalette.pipeline.checks.splits import examine_size
 
@@ -61,7 +62,7 @@ def survey(train: SegmentationDataset, progress: Progress) -> Survey:
     Raises:
         DataError: A sample can no longer be read, or all labels show a single class.
     """
-    chosen = np.linspace(0, len(train) - 1, min(MOST_LOOKED_AT, len(train))).round().astype(int).tolist()
+    chosen = evenly_spread(len(train), MOST_LOOKED_AT)
     sizes, found, began = [], set[int](), time.monotonic()
     progress.start("looking at samples", len(chosen))
     for index in chosen:

@@ -23,6 +23,7 @@ from scenepalette.common.wording import counted
 from scenepalette.data.arrays import read_arrays, write_arrays, write_label_array
 from scenepalette.data.labels import fill_ignored
 from scenepalette.data.sample import SegmentationDataset
+from scenepalette.data.sequences import evenly_spread
 from scenepalette.data.splits.holdout import PartOfDataset
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.arms import ARMS
@@ -75,8 +76,7 @@ class SpreadSamples(PartOfDataset):
     """Some samples of a data set, evenly spread, for scratch arrays that are never recognised again."""
 
     def __init__(self, whole: SegmentationDataset, count: int) -> None:
-        places = np.linspace(0, len(whole) - 1, min(count, len(whole))).round().astype(int)
-        super().__init__(whole, whole.split, places.tolist())
+        super().__init__(whole, whole.split, evenly_spread(len(whole), count))
 
     @property
     def content(self) -> str:

@@ -19,7 +19,7 @@ from scenepalette.data.class_counts import class_counts
 from scenepalette.data.datasets import DATASETS
 from scenepalette.data.labels import one_hot
 from scenepalette.data.rare_classes import rare_classes
-from scenepalette.data.sequences import blocks_of
+from scenepalette.data.sequences import blocks_of, evenly_spread
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.data.shards.schema import palette_of_label
@@ -472,8 +472,7 @@ def _samples(folder: Path, count: int, train: Pairs, unlabelled: UnlabelledImage
 
 
 def _real_samples(train: Pairs) -> list[PairSample]:
-    # Spread over the whole set, as neighbouring frames of a drive look alike.
-    chosen = np.linspace(0, len(train) - 1, min(SHOWN_PAIRS, len(train))).round().astype(int)
+    chosen = evenly_spread(len(train), SHOWN_PAIRS)
     drawn = [(np.asarray(train.images[index]), np.asarray(train.labels[index])) for index in chosen]
     palettes = [palette_of_label(label, train.table.num_classes) for _, label in drawn]
     return [PairSample(*pair, palette, palette) for pair, palette in zip(drawn, palettes, strict=True)]
@@ -484,12 +483,11 @@ def _noise_samples(
     generator: ImageGenerator, filled_labels: np.ndarray, num_classes: int, seed: int, fabric: Fabric
 ) -> list[tuple[np.ndarray, list[np.ndarray]]]:
     """Return layouts, each with images of it under different noise."""
-    chosen = np.linspace(0, len(filled_labels) - 1, min(NOISE_LAYOUTS, len(filled_labels))).round().astype(int)
     samples = []
-    for index in chosen:
+    for index in evenly_spread(len(filled_labels), NOISE_LAYOUTS):
         label = np.asarray(filled_labels[index])
         repeated = torch.from_numpy(label.astype(np.int64)).expand(NOISE_DRAWS, -1, -1).to(fabric.device)
-        random = [torch_generator(seed, "report noise", int(index), draw) for draw in range(NOISE_DRAWS)]
+        random = [torch_generator(seed, "report noise", index, draw) for draw in range(NOISE_DRAWS)]
         noise = generator.sample_noise(None, repeated, random)
         with fabric.autocast():
             generated = generator(one_hot(repeated, num_classes), noise)

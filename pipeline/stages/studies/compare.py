@@ -16,6 +16,7 @@ from scenepalette.common.storage.files import read_json, write_json
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.datasets import DATASETS
 from scenepalette.data.labels import one_hot
+from scenepalette.data.sequences import evenly_spread
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.evaluation.generated import LEAST_PAIRS, SMALLEST_SIDE, evaluate_images
 from scenepalette.evaluation.miou import confusion_of_batch
@@ -96,9 +97,7 @@ class RowMetricsUnit(Unit):
         seen, size = run.segmenter_data.validation, config.segmenter_size  # at the size that segmenters work at
         image_generator = models.image.load(run, models.image_weights(run.run_dir))
         count = train.table.num_classes
-        chosen = (
-            np.linspace(0, len(filled_labels) - 1, min(config.compare.layouts, len(filled_labels))).round().astype(int)
-        )
+        chosen = evenly_spread(len(filled_labels), config.compare.layouts)
 
         def images_of_layouts(label: Tensor, draw: int) -> Tensor:
             # Noise follows from draw and layout alone, whatever the batch.
