@@ -91,7 +91,7 @@ def training(folder: Path, recipe: str, changes: list[str], arm: str) -> Callabl
     data = folder / recipe / "data"
     if not data.exists():
         prepare_data(data, config.data, 0, NO_PROGRESS)
-    pairs = read_data(data)[0]
+    pairs = read_data(data).train
     shards = folder / recipe / "shards"
     if not shards.exists():
         _write_shards(shards, pairs)

@@ -125,9 +125,9 @@ def recipe_trainings(folder: Path, recipe: str) -> dict[str, tuple[Callable[...,
 def _scenes(folder: Path, config: DataConfig) -> tuple[Pairs, np.ndarray, PaletteSampler]:
     """Return embedded scenes, their labels without ignored pixels, and a sampler of their palettes."""
     prepare_data(folder / "data", config, 0, NO_PROGRESS)
-    pairs, _, labels = read_data(folder / "data")
-    fit_palettes(folder / "palettes", 4, pairs, 0)
-    return pairs, labels, load_sampler(folder / "palettes")
+    data = read_data(folder / "data")
+    fit_palettes(folder / "palettes", 4, data.train, 0)
+    return data.train, data.filled_labels, load_sampler(folder / "palettes")
 
 
 def _image_systems() -> list[str]:

@@ -57,7 +57,8 @@ class Editor:
         """
         self.run = Run.open(run_dir)
         self._require("data")
-        self.train, self.validation, self.filled_labels = self.run.data
+        data = self.run.data
+        self.train, self.validation, self.filled_labels = data.train, data.validation, data.filled_labels
         self.table: ClassTable = self.train.table
 
     def palettes(self, first: str = "0", second: str = "1", frames: Frames = 8, seed: Seed = 0) -> list[Scene]:

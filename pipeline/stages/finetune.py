@@ -60,14 +60,14 @@ class FinetunedUnit(Unit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Fine-tune both generators."""
-        train, _, filled_labels = run.data
+        data = run.data
         fine_tune(
             folder,
             TrainedPart(self.layout.system, self.layout.settings, run.run_dir / self.layout.unit),
             TrainedPart(self.image.system, self.image.settings, run.run_dir / self.image.unit),
             run.config.finetune.settings(),
-            pairs=train,
-            filled_labels=filled_labels,
+            pairs=data.train,
+            filled_labels=data.filled_labels,
             sampler=load_sampler(run.run_dir / "palettes"),
             features=load_features(run, self.image.system),
             seed=run.config.seed,

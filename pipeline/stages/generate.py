@@ -280,14 +280,13 @@ class PairsUnit(Unit):
             ScenepaletteError: Files that they are made from are damaged.
         """
         run.check_inputs(self.name)
-        config, models = run.config, self.models
-        train, _, filled_labels = run.data
+        config, models, data = run.config, self.models, run.data
         layout_weights, image_weights = models.layout_weights(run.run_dir), models.image_weights(run.run_dir)
         return PairMaker(
             kind=models.kind,
             seed=config.seed,
-            train=train,
-            filled_labels=filled_labels,
+            train=data.train,
+            filled_labels=data.filled_labels,
             sampler=load_sampler(run.run_dir / "palettes"),
             image_generator=models.image.load(run, image_weights),
             image_model=sha256_of_file(image_weights),

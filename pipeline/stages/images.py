@@ -168,13 +168,13 @@ class ImagesUnit(Unit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Train the generator."""
-        train, _, filled_labels = run.data
+        data = run.data
         train_image_generator(
             folder,
             self.model.system,
             self.model.settings,
-            pairs=train,
-            filled_labels=filled_labels,
+            pairs=data.train,
+            filled_labels=data.filled_labels,
             features=load_features(run, self.model.system),
             seed=run.config.seed,
             fabric=run.fabric,

@@ -113,13 +113,13 @@ class LayoutsUnit(Unit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Train the generator."""
-        train, _, filled_labels = run.data
+        data = run.data
         train_layout_generator(
             folder,
             self.model.system,
             self.model.settings,
-            labels=filled_labels,
-            table=train.table,
+            labels=data.filled_labels,
+            table=data.train.table,
             sampler=load_sampler(run.run_dir / "palettes"),
             seed=run.config.seed,
             fabric=run.fabric,

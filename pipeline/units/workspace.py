@@ -142,41 +142,23 @@ def in_order(units: list[Unit]) -> dict[str, Unit]:
     return ordered
 
 
-class LearningData(NamedTuple):
-    """The part of a labelled data set that trainings and choices may see.
+@dataclass(frozen=True, eq=False)
+class PreparedData:
+    """The labelled data set as the unit "data" keeps it; test splits, opened when asked for, are for evaluations alone.
 
     Attributes:
         train: Real training pairs.
         validation: Real validation pairs.
         filled_labels: uint8 [N, H, W], the training labels with ignored pixels filled.
+        open_test: Opens the test split; None if there is none.
+        open_extra_tests: What opens each extra test set, by name.
     """
 
     train: Pairs
     validation: Pairs
     filled_labels: np.ndarray
-
-
-class PreparedData(LearningData):
-    """The labelled data set as the unit "data" keeps it, with the test splits, which only evaluations ask for.
-
-    It unpacks into the parts of `LearningData`; the files of a test split are opened when it is asked for.
-    """
-
-    def __new__(
-        cls,
-        train: Pairs,
-        validation: Pairs,
-        filled_labels: np.ndarray,
-        open_test: Callable[[], Pairs] | None = None,
-        open_extra_tests: Mapping[str, Callable[[], Pairs]] | None = None,
-    ) -> Self:
-        """Take the parts that are open, and what opens the others."""
-        data = super().__new__(cls, train, validation, filled_labels)
-        data._open_test, data._open_extra_tests = open_test, dict(open_extra_tests or {})
-        return data
-
-    _open_test: Callable[[], Pairs] | None
-    _open_extra_tests: Mapping[str, Callable[[], Pairs]]
+    open_test: Callable[[], Pairs] | None = None
+    open_extra_tests: Mapping[str, Callable[[], Pairs]] = field(default_factory=dict)
 
     @cached_property
     def test(self) -> Pairs | None:
@@ -185,12 +167,12 @@ class PreparedData(LearningData):
         Raises:
             DataError: A file is missing or not what was written.
         """
-        return None if self._open_test is None else self._open_test()
+        return None if self.open_test is None else self.open_test()
 
     @cached_property
     def extra_tests(self) -> Mapping[str, Pairs]:
         """Pairs of the extra test sets by name; raises as `test` does."""
-        return {name: open_one() for name, open_one in self._open_extra_tests.items()}
+        return {name: open_one() for name, open_one in self.open_extra_tests.items()}
 
     def summary(self) -> dict[str, Any]:
         """Return what reports say of the data set, as JSON values."""
@@ -206,7 +188,7 @@ class PreparedData(LearningData):
     @property
     def has_test(self) -> bool:
         """Whether there is a test split, told without opening it."""
-        return self._open_test is not None
+        return self.open_test is not None
 
 
 class PlannedUnits(NamedTuple):

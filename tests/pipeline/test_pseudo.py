@@ -32,7 +32,7 @@ PSEUDO = "generate.kinds=[pseudo]"
 @pytest.fixture
 def drives(finished_run: Path, tmp_path: Path) -> Path:
     """Three images of other sizes than the run's."""
-    _, validation, _ = read_data(finished_run / "data")
+    validation = read_data(finished_run / "data").validation
     folder = tmp_path / "drives"
     folder.mkdir()
     for index, name in enumerate(("b.jpg", "a.png", "c.png")):
@@ -100,7 +100,7 @@ def test_pseudo_shards_hold_what_the_discriminator_sees(
     rows = list(iterate_rows(folder))
     sources = [str(row.source_id) for row in rows]
     assert all(sorted(sources[first : first + 3]) == images.ids for first in (0, 3, 6)) and len(rows) == 10
-    train, _, _ = read_data(run_dir / "data")
+    train = read_data(run_dir / "data").train
     weights = run_dir / "images/oasis/critic.safetensors"
     discriminator = load_image_discriminator(weights, "oasis", train.table, train.size, run.config.images.settings())
     predict = IMAGE_SYSTEMS["oasis"].predict_labels

@@ -341,7 +341,7 @@ def test_a_palette_that_does_not_sum_to_one_is_never_written(
 
 
 def test_weights_of_another_class_table_are_refused(finished_run: Path, tiny_config: RunConfig) -> None:
-    train, _, _ = read_data(finished_run / "data")
+    train = read_data(finished_run / "data").train
     table = replace(train.table, classes=(*train.table.classes[:-1], SemanticClass("unicorn", (1, 2, 3))))
     with pytest.raises(CheckpointError, match="another set-up") as caught:
         load_image_generator(

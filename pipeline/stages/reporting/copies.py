@@ -37,7 +37,7 @@ def check_copies(
         segmenter: Trained on the real pairs, whose encoder gives the features unless the configuration names another.
     """
     images, fabric, progress = run.config.images, run.fabric, run.progress
-    train, validation, _ = run.segmenter_data
+    train, validation = run.segmenter_data.train, run.segmenter_data.validation
     sources = {
         kind: _sources(run.run_dir / run.config.generate.unit_of_pairs(kind), count, train.ids) for kind in shards
     }

@@ -160,7 +160,7 @@ def measure_run(run: Workspace) -> ReportInputs:
     """Evaluate the pairs of a run, and gather everything that its report is written from."""
     config, run_dir, fabric, progress = run.config, run.run_dir, run.fabric, run.progress
     data = run.data
-    train, _, filled_labels = data
+    train = data.train
     seen, size = run.segmenter_data, config.segmenter_size  # at the size that segmenters work at
     reported_file = TEST_CONFUSION if data.has_test else CONFUSION
     sampler = load_sampler(run_dir / "palettes")
@@ -205,7 +205,7 @@ def measure_run(run: Workspace) -> ReportInputs:
     shown = (from_scratch or config.generate.kinds)[0]
     generated = FirstPairs(shards[shown], count)
     noise_samples = _noise_samples(
-        image_model(config).load(run), filled_labels, train.table.num_classes, config.seed, fabric
+        image_model(config).load(run), data.filled_labels, train.table.num_classes, config.seed, fabric
     )
     copy_checks = check_copies(run, shards, count, real_segmenter)
     evidence = Evidence(

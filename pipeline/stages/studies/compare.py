@@ -93,7 +93,7 @@ class RowMetricsUnit(Unit):
     def make(self, run: Workspace, folder: Path) -> None:
         """Measure the row."""
         config, models = run.config, self.models
-        train, validation, filled_labels = run.data
+        train, filled_labels = run.data.train, run.data.filled_labels
         seen, size = run.segmenter_data.validation, config.segmenter_size  # at the size that segmenters work at
         image_generator = models.image.load(run, models.image_weights(run.run_dir))
         count = train.table.num_classes
@@ -116,8 +116,9 @@ class RowMetricsUnit(Unit):
             if LAYOUT_SYSTEMS[models.layout.system].conditional:
                 given["requested_palettes"] = requested
         elif IMAGE_SYSTEMS[models.image.system].predict_labels is not None:
-            discriminator = models.image.load_discriminator(run)
-            given["discriminator"] = discriminator_confusion(discriminator, models.image.system, validation, run.fabric)
+            given["discriminator"] = discriminator_confusion(
+                models.image.load_discriminator(run), models.image.system, run.data.validation, run.fabric
+            )
         metrics = evaluate_images(
             images_of_layouts,
             np.asarray(filled_labels[chosen]),

@@ -260,14 +260,14 @@ class LoopSegmenterUnit(Unit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Train the segmenter and evaluate it on validation images."""
-        (train, validation, _), size = run.segmenter_data, run.config.segmenter_size
+        data, size = run.segmenter_data, run.config.segmenter_size
         cache = CACHE_BYTES // len(self.pools)
         train_arm(
             folder,
             TRAINED_LIKE,
             run.config.segmenters,
-            train=train,
-            validation=validation,
+            train=data.train,
+            validation=data.validation,
             synthetic=JoinedPairs(
                 [ShardPairs(run.run_dir / name, cache_bytes=cache, size=size) for name in self.pools]
             ),

@@ -55,7 +55,7 @@ def test_every_row_comes_out_equal_byte_for_byte(kind: str, finished_run: Path) 
 def test_pseudo_rows_come_out_equal_too(
     finished_run: Path, copy_of_run: Callable[..., Path], tiny_recipe: Path, tmp_path: Path
 ) -> None:
-    _, validation, _ = read_data(finished_run / "data")
+    validation = read_data(finished_run / "data").validation
     drives = tmp_path / "drives"
     drives.mkdir()
     for index in range(3):

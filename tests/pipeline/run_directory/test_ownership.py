@@ -401,7 +401,8 @@ def test_the_stored_configuration_repeats_the_run(finished_run: Path, tmp_path: 
 def data_set(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set in a plain folder: the street scenes of the finished run as files; tests must not change it."""
     root = tmp_path_factory.mktemp("data-set") / "streets"
-    for pairs, split in zip(read_data(finished_run / "data")[:2], ("train", "val"), strict=True):
+    data = read_data(finished_run / "data")
+    for pairs, split in ((data.train, "train"), (data.validation, "val")):
         for part in ("images", "labels"):
             (root / split / part).mkdir(parents=True)
         for index, name in enumerate(pairs.ids):

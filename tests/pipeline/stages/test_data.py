@@ -43,11 +43,11 @@ def test_label_values_become_class_ids_and_ignored_pixels_are_filled(tmp_path: P
             Image.fromarray(stored).save(tmp_path / f"ade/annotations/{folder}/{name}.png")
     config = DataConfig(name="ade20k", root=tmp_path / "ade", size=(2, 4))
     prepare_data(tmp_path / "out", config, 0, NO_PROGRESS)
-    train, validation, filled = read_data(tmp_path / "out")
+    data = read_data(tmp_path / "out")
     expected = [[255, 0, 0, 149], [255, 0, 8, 149]]
-    assert train.labels[0].tolist() == validation.labels[0].tolist() == expected
-    assert filled.dtype == np.uint8
-    assert filled.tolist() == [[[0, 0, 0, 149], [0, 0, 8, 149]]] * 2
+    assert data.train.labels[0].tolist() == data.validation.labels[0].tolist() == expected
+    assert data.filled_labels.dtype == np.uint8
+    assert data.filled_labels.tolist() == [[[0, 0, 0, 149], [0, 0, 8, 149]]] * 2
 
 
 CLASSES = "name,red,green,blue,evaluated\nroad,128,64,128,true\ncar,0,0,142,true\nsky,70,130,180,true\n"

@@ -121,7 +121,7 @@ def test_a_new_kind_is_a_class_and_its_registration(
     # Readers know of it what its shards say.
     folder = run_dir / "shards/mirrored"
     assert verify_shards(folder) == []
-    train, _, _ = run.data
+    train = run.data.train
     rows = list(iterate_rows(folder))
     assert len(rows) == tiny_config.generate.pairs
     for row in rows:

@@ -30,13 +30,13 @@ def test_confusions_stay_on_disk_until_they_are_asked_for(finished_run: Path) ->
 def test_arms_of_minimum_entropy_train_with_it(
     arm: str, loss: str, finished_run: Path, tiny_config: RunConfig, tmp_path: Path
 ) -> None:
-    train, validation, _ = read_data(finished_run / "data")
+    data = read_data(finished_run / "data")
     train_arm(
         tmp_path,
         arm,
         tiny_config.segmenters,
-        train=train,
-        validation=validation,
+        train=data.train,
+        validation=data.validation,
         synthetic=ShardPairs(finished_run / "shards" / str(ARMS[arm].synthetic)),
         seed=0,
         fabric=Run(tiny_config, tmp_path).fabric,
@@ -55,7 +55,8 @@ def test_an_adapted_domain_is_for_arms_that_have_the_choice(tiny_config: RunConf
 
 
 def test_gan_train_learns_nothing_from_real_pairs(finished_run: Path, tiny_config: RunConfig, tmp_path: Path) -> None:
-    train, validation, _ = read_data(finished_run / "data")
+    data = read_data(finished_run / "data")
+    train = data.train
     blank = replace(train, images=np.zeros_like(train.images), labels=np.zeros_like(train.labels))
     config = tiny_config.segmenters.model_copy(update={"class_weights": "median-frequency"})
     for name, pairs in (("real", train), ("blank", blank)):
@@ -64,7 +65,7 @@ def test_gan_train_learns_nothing_from_real_pairs(finished_run: Path, tiny_confi
             "syn",
             config,
             train=pairs,
-            validation=validation,
+            validation=data.validation,
             synthetic=FirstPairs(ShardPairs(finished_run / "shards/full"), 10),
             seed=0,
             fabric=Run(tiny_config, tmp_path).fabric,
@@ -112,7 +113,8 @@ def test_batches_and_classes_that_cannot_be_used_are_said_beforehand(
     car = data.train.table.names.index("car")
     without = data.train.labels.copy()
     without[without == car] = 255
-    problems = SegmenterUnit.problems_of_data(units, config, data._replace(train=replace(data.train, labels=without)))
+    data = replace(data, train=replace(data.train, labels=without))
+    problems = SegmenterUnit.problems_of_data(units, config, data)
     assert problems[0].startswith("segmenters.rare_classes: unknown class 'moon'; classes are ")
     for field in ("rare_classes", "class_weights"):
         assert any(text.startswith(f"segmenters.{field}: 'car' has no pixel in the training") for text in problems)

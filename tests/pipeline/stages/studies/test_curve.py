@@ -231,10 +231,10 @@ def test_parts_of_a_point_are_those_of_a_run_of_its_own(made: Run, values: dict[
     values["data"]["train_part"] = 0.5
     alone = Run(make_config(values), tmp_path / "alone")
     alone.make(["data"])
-    train, validation, filled = read_data(alone.run_dir / "data")
-    assert train.ids == part.ids and len(filled) == 8
-    np.testing.assert_array_equal(train.images, made.data.train.images[part.indices])
-    assert validation.ids == made.data.validation.ids
+    data = read_data(alone.run_dir / "data")
+    assert data.train.ids == part.ids and len(data.filled_labels) == 8
+    np.testing.assert_array_equal(data.train.images, made.data.train.images[part.indices])
+    assert data.validation.ids == made.data.validation.ids
     # The part identifies the data; all of it is what there was before.
     assert alone.units["data"].settings["train_part"] == 0.5 and "train_part" not in made.units["data"].settings
 
