@@ -31,7 +31,7 @@ from scenepalette.generators.pairs.base import Labeller
 from scenepalette.pipeline.checks.preflight import network_problem
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.stages.segment import arm_settings, load_reference_segmenter, reference_segmenter_of
-from scenepalette.pipeline.units.sources import ABSENT, Sources, is_there
+from scenepalette.pipeline.units.sources import Sources, is_there
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.segmenters.loading import build_segmenter
 from scenepalette.training.device.abilities import inference_type
@@ -133,10 +133,11 @@ class ImagesUnit(Unit):
     def of(cls, config: RunConfig, sources: Sources, model: ImageModel) -> ImagesUnit:
         """Return the unit of a model."""
         features = feature_settings(config, sources, model.system, model.unit)
-        named = file_settings(sources, model)
+        system = find_image_system(model.system)
+        named = sources.files(system.named_files(model.settings) if system.named_files else {}, model.unit)
         settings = {**settings_of_result(model.settings), **features, **named, "seed": config.seed}
-        inputs, files = ("data", *feature_inputs(config, model.system)), find_image_system(model.system).exports
-        return cls("images", model.system, VERSION, settings, inputs, (*FILES, *files), model=model)
+        inputs = ("data", *feature_inputs(config, model.system))
+        return cls("images", model.system, VERSION, settings, inputs, (*FILES, *system.exports), model=model)
 
     @property
     def comes_trained(self) -> bool:
@@ -182,14 +183,6 @@ class ImagesUnit(Unit):
             tensorboard=run.config.compute.writes_tensorboard,
             ranks=run.ranks,
         )
-
-
-def file_settings(sources: Sources, model: ImageModel) -> dict[str, str]:
-    """Return what identifies a model by the files that its settings name, as far as there are such files."""
-    named_files = find_image_system(model.system).named_files
-    files = {} if named_files is None else named_files(model.settings)
-    found = {f"file {name}": sources.file(path, model.unit, f"file {name}") for name, path in files.items()}
-    return {key: identity for key, identity in found.items() if identity is not None and identity != ABSENT}
 
 
 def compares_features(config: RunConfig, system: str) -> bool:

@@ -26,7 +26,7 @@ from scenepalette.pipeline.stages.segment import (
     part_of_arm,
     write_confusion,
 )
-from scenepalette.pipeline.units.sources import ABSENT, Sources
+from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Workspace
 from scenepalette.segmenters.command import (
     MODEL,
@@ -61,13 +61,8 @@ class CommandSegmenterUnit(SegmenterUnit):
         """Return the unit that takes the place of one of the package's own: the same pairs, steps and seed."""
         commands = config.segmenters.command.settings()
         kept = {"steps", "pairs", "arm", "seed", *fields_of(TrustSettings)}
-        files = {
-            f"file {name}": identity
-            for name, path in files_of(commands).items()
-            if (identity := sources.file(path, like.name, f"file {name}")) not in (None, ABSENT)
-        }
         shared = {key: value for key, value in like.settings.items() if key in kept}
-        settings = {**shared, **settings_of_result(commands), **files}
+        settings = {**shared, **settings_of_result(commands), **sources.files(files_of(commands), like.name)}
         return cls(**{**vars(like), "version": VERSION, "settings": settings, "files": FILES})
 
     @classmethod

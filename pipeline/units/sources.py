@@ -77,6 +77,11 @@ class Sources:
             return content_hash(path)
         return ABSENT if unit in self._forgotten else stored or ABSENT
 
+    def files(self, paths: Mapping[str, Path], unit: str) -> dict[str, str]:
+        """Return the identities of files that a unit's settings name, as far as they are there, by `file NAME`."""
+        found = {f"file {name}": self.file(path, unit, f"file {name}") for name, path in paths.items()}
+        return {key: identity for key, identity in found.items() if identity is not None and identity != ABSENT}
+
     def borrowed(self, lender: Path, unit: Unit) -> dict[str, str] | None:
         """Return the SHA-256 of the weights that a unit takes from another run, by file; None if it takes none.
 
