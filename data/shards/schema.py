@@ -249,9 +249,13 @@ def _inserted_problems(row: Row) -> list[str]:
     return problems
 
 
+def as_text(name: str) -> str:
+    """Return a name as shards hold it: a file's name need not be text, and a column of texts holds nothing else."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def _text(name: str | None) -> str | None:
-    """Return a name as text: a file's name need not be text, and a column of texts holds nothing else."""
-    return None if name is None else name.encode(errors="backslashreplace").decode()
+    return None if name is None else as_text(name)
 
 
 def _palette_problems(row: Row, label_fits: bool) -> list[str]:

@@ -21,6 +21,7 @@ from scenepalette.data.shards.kinds import SELECTION
 from scenepalette.data.shards.manifest import read_manifest, write_manifest
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.shards.reading import tables_of_folder
+from scenepalette.data.shards.schema import as_text
 from scenepalette.data.splits.folds import folds_of, judges_of
 from scenepalette.evaluation.images.features import segmenter_features
 from scenepalette.evaluation.images.nearest import nearest
@@ -294,11 +295,6 @@ def sources_of(folder: Path) -> list[list[str]]:
         for table in tables_of_folder(folder, ["source_id"])
         for source in table["source_id"].to_pylist()
     ]
-
-
-def as_text(name: str) -> str:
-    """Return an id as shards hold it: named after a file, it need not be text."""
-    return name.encode(errors="backslashreplace").decode()
 
 
 def found_by_teachers(run: Workspace) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from torch import nn
 from scenepalette.data.arrays import Pairs, images_to_uint8
 from scenepalette.data.shards.pairs import FirstPairs
 from scenepalette.data.shards.reading import tables_of_folder
+from scenepalette.data.shards.schema import as_text
 from scenepalette.evaluation.images.encoder_features import load_encoder_features
 from scenepalette.evaluation.images.features import SegmenterFeatures
 from scenepalette.evaluation.images.memorisation import Described, describe, memorisation
 from scenepalette.generators.images.base import FeatureNetwork
 from scenepalette.pipeline.report.memorisation import ClosestPair, CopyCheck
-from scenepalette.pipeline.stages.pair_quality.quality import as_text
 from scenepalette.pipeline.stages.segment import EVALUATION_BATCH
 from scenepalette.pipeline.units.workspace import Workspace
 

@@ -23,6 +23,7 @@ from scenepalette.data.datasets import DATASETS
 from scenepalette.data.sequences import blocks_of
 from scenepalette.data.sequences import sources_of as images_of
 from scenepalette.data.shards.pairs import FirstPairs
+from scenepalette.data.shards.schema import as_text
 from scenepalette.data.splits.folds import ChosenPairs
 from scenepalette.data.splits.parts import order_of_parts, part_of, size_of_part
 from scenepalette.pipeline.arms import ARMS, added_kind
@@ -31,7 +32,7 @@ from scenepalette.pipeline.report.results import REAL_ARM, ArmRun
 from scenepalette.pipeline.report.sections.curve import CurvePoint, curve_document, to_percent
 from scenepalette.pipeline.run_directory.study_results import CURVE, RESULT
 from scenepalette.pipeline.stages.generate import PairsUnit, pair_models
-from scenepalette.pipeline.stages.pair_quality.quality import QualityUnit, as_text, sources_of
+from scenepalette.pipeline.stages.pair_quality.quality import QualityUnit, sources_of
 from scenepalette.pipeline.stages.segment import (
     CONFUSION,
     TEST_CONFUSION,
