@@ -97,15 +97,15 @@ def find_images(root: Path) -> list[Path]:
         images = [name for name in files if has_image_ending(name) and not name.startswith(".")]
         for name in [*links, *images]:
             path = Path(parent, name)
+            within = path.relative_to(root).as_posix()
             if printable(name) != name:
-                problems.append(f"{path.relative_to(root).as_posix()}: its name is not text in UTF-8; rename it")
+                problems.append(f"{within}: its name is not text in UTF-8; rename it")
+            elif printable(within) != within:  # ids, and the rows of pairs, have it
+                problems.append(f"{within}: the name of a folder that it is in is not text in UTF-8; rename that")
             elif not path.is_symlink():
                 found.append(path)
             elif os.path.commonpath([inside, os.path.realpath(path)]) != inside:
-                problems.append(
-                    f"{path.relative_to(root).as_posix()}: a link out of the folder; put a copy in its place, or "
-                    "remove it"
-                )
+                problems.append(f"{within}: a link out of the folder; put a copy in its place, or remove it")
     if not found and not problems:
         problems.append(f"there is no image in it, that is no file that ends in {', '.join(sorted(ENDINGS))}")
     if problems:

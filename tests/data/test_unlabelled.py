@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,15 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     os.unlink(tmp_path / "in/sub/folder")
     (tmp_path / "link").symlink_to(tmp_path / "in")
     assert [path.name for path in find_images(tmp_path / "link")] == ["a.png"]
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are text on this system")
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"caf\xe9/a.png"])
+def test_names_of_images_and_of_folders_around_them_are_text(name: bytes, tmp_path: Path) -> None:
+    write(tmp_path / os.fsdecode(name), image(0, 4, 6))
+    with pytest.raises(DataError) as caught:
+        find_images(tmp_path)
+    assert len(caught.value.problems) == 1 and "not text in UTF-8" in str(caught.value)
 
 
 def test_a_folder_without_pictures_or_no_folder_is_refused(tmp_path: Path) -> None:
