@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scenepalette.pipeline.report.page import Block, Bullets, Heading, Table, Text
-from scenepalette.pipeline.report.wording import NO_VALUE, listing, number, percent
+from scenepalette.pipeline.report.wording import listing, number, percent
 
 
 def quality_blocks(document: Mapping[str, Any]) -> list[Block]:
@@ -20,8 +20,8 @@ def quality_blocks(document: Mapping[str, Any]) -> list[Block]:
         (
             kind,
             f"{found['judged']} of {found['rows']}",
-            _share(found["trusted"]),
-            _share(found["agreement"]),
+            percent(found["trusted"]),
+            percent(found["agreement"]),
             number(found["palette_kl"]),
         )
         for kind, found in kinds.items()
@@ -29,8 +29,8 @@ def quality_blocks(document: Mapping[str, Any]) -> list[Block]:
     classes = [
         (
             name,
-            *(_share(fold[name]) for fold in overlaps),
-            *(_share(found["trusted_per_class"][name]) for found in kinds.values()),
+            *(percent(fold[name]) for fold in overlaps),
+            *(percent(found["trusted_per_class"][name]) for found in kinds.values()),
         )
         for name in document["dataset"]["classes"]
     ]
@@ -58,7 +58,7 @@ def _selection_blocks(selected: Mapping[str, Any]) -> list[Block]:
     """Return what was chosen of the rows that were made, and what the choice changed."""
     if not selected:
         return []
-    shown = {"trusted": _share, "trusted_loss": number, "nearest_distance": number, "copy": _share}
+    shown = {"trusted": percent, "trusted_loss": number, "nearest_distance": number, "copy": percent}
     rows = [
         (
             kind,
@@ -69,7 +69,7 @@ def _selection_blocks(selected: Mapping[str, Any]) -> list[Block]:
     ]
     short = [
         f"No choice of {found['rows']} {kind} pairs was found that holds what the palettes ask for of "
-        + listing([f"{name} ({_share(share / asked)} %)" for name, (share, asked) in found["short"].items()], limit=255)
+        + listing([f"{name} ({percent(held / asked)} %)" for name, (held, asked) in found["short"].items()], limit=255)
         + "; a larger generate.candidates leaves more to choose from."
         for kind, found in selected.items()
         if found["short"]
@@ -87,7 +87,3 @@ def _selection_blocks(selected: Mapping[str, Any]) -> list[Block]:
         ),
         *([Bullets(short)] if short else []),
     ]
-
-
-def _share(value: float | None) -> str:
-    return NO_VALUE if value is None else percent(value)
