@@ -36,7 +36,7 @@ from scenepalette.evaluation.miou import intersection_over_union, mean_iou, mean
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun
 
 MIOU, MIOU_ALL, RARE, CLASSES = range(4)
-# What is left of sums that cancel is no difference.
+# Of double precision, with room: what is left of sums that cancel is no difference.
 ROUNDING = 1e-12
 
 Undecided = Literal["no difference that this evaluation can show"]

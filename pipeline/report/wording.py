@@ -11,11 +11,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from scenepalette.pipeline.report.results import LONGER_ARM, REAL_ARM
-from scenepalette.pipeline.report.statistics import UNDECIDED
+from scenepalette.pipeline.report.statistics import ROUNDING, UNDECIDED
 from scenepalette.training.monitor import COLLAPSES, SAME_IMAGE
 
 NO_VALUE = "\N{EN DASH}"
-ROUNDING = 1e-12  # of double precision, with room
 SMALLEST_P = 0.001
 MINUS = "\N{MINUS SIGN}"
 # A class below this IoU is not found in any useful sense, and its changes say little.

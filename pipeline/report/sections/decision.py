@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from scenepalette.evaluation.contrasts import seeds_to_detect
 from scenepalette.pipeline.report.results import LONGER_ARM, REAL_ARM
-from scenepalette.pipeline.report.wording import arm_named, direction, points, seeds_of_contrast
+from scenepalette.pipeline.report.wording import ONE_SEED, arm_named, direction, points, seeds_of_contrast
 from scenepalette.pipeline.request import assignment
 from scenepalette.pipeline.run_directory.ownership import CONFIG
 
@@ -74,7 +74,7 @@ def decide(document: Mapping[str, Any]) -> Decision:
             seeds=LEAST_SEEDS,
         )
     if high < 0:
-        one_seed = ", on these images; seed unknown" if seeds == 1 else ""
+        one_seed = f", {ONE_SEED}" if seeds == 1 else ""
         return Decision("do not", f"the arm {primary['treatment']} is worse than {primary['control']}{one_seed}.")
     if high < least and seeds >= LEAST_SEEDS:
         return Decision("do not", f"the interval leaves out {worth}.")
