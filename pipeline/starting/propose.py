@@ -10,11 +10,13 @@ from typing import Any
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.storage.untrusted import short
+from scenepalette.common.wording import counted
 from scenepalette.data.datasets import DATASETS, TEST
 from scenepalette.data.files.finding import unpack_first
 from scenepalette.data.fitting.dataset import fit_dataset
 from scenepalette.pipeline.checks.requirements import REFUSED, amount_problems
 from scenepalette.pipeline.config import RunConfig, make_config, merge, with_following_lists, with_overrides
+from scenepalette.pipeline.doctor.data_checks import STRETCHED, STRONGLY_STRETCHED
 from scenepalette.pipeline.doctor.machine.timing import Measured, measure
 from scenepalette.pipeline.doctor.oracle import check_oracle
 from scenepalette.pipeline.recipes import RECIPES
@@ -24,10 +26,9 @@ from scenepalette.pipeline.starting.recognise import recognise
 from scenepalette.pipeline.starting.sizes import sizes_for, stretch
 from scenepalette.pipeline.starting.survey import Survey, absent_from, holdout_of, rare_at, survey
 from scenepalette.pipeline.starting.text import recipe_text
-from scenepalette.pipeline.units.records import counted, show_seconds
+from scenepalette.pipeline.units.records import show_seconds
 
 LONGEST = 60 * 24 * 60.0
-STRETCHED, STRONGLY_STRETCHED = 1.05, 1.35
 LEAST_LARGER, MUCH_SMALLER = 1.25, 4.0
 """How many times as large as `data.size` images have to be for a larger size of segmenters, and for tiles."""
 MANY_ODD = 0.25

@@ -24,11 +24,7 @@ def recipe_text(
     """
     lines = _comment(head, 0)
     for key, value in values.items():
-        lines += (
-            ["", *_lines(key, value, comments, key, 0)]
-            if isinstance(value, Mapping)
-            else [*_lines(key, value, comments, key, 0)]
-        )
+        lines += [*([""] if isinstance(value, Mapping) else []), *_lines(key, value, comments, key, 0)]
     return "\n".join([*lines, "", *(f"# {_plain(line)}".rstrip() for line in foot), ""])
 
 
