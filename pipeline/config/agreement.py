@@ -43,7 +43,7 @@ def disagreements(config: RunSections, *, written: bool = False) -> list[str]:
         *_trainer_problems(config),
         *_tracking_problems(config),
         *_primary_problems(config),
-        *_architecture_problems(config, written),
+        *_segmenter_problems(config, config.segmenters.architecture, written),
         *_composite_problems(config),
         *_teacher_problems(config, written),
         *_shard_problems(config),
@@ -412,10 +412,6 @@ def _curve_problems(config: RunSections) -> list[str]:
     return []
 
 
-def _architecture_problems(config: RunSections, written: bool) -> Sequence[str]:
-    return _segmenter_problems(config, config.segmenters.architecture, written)
-
-
 def _segmenter_problems(config: RunSections, architecture: str, written: bool) -> Sequence[str]:
     encoder, weights = config.segmenters.encoder, config.segmenters.encoder_weights
     return segmenter_problems(architecture, encoder, weights, look_up=not written)
@@ -424,5 +420,5 @@ def _segmenter_problems(config: RunSections, architecture: str, written: bool) -
 def _teacher_problems(config: RunSections, written: bool) -> list[str]:
     own = config.teachers.architecture
     problems = _segmenter_problems(config, own, written) if own else []
-    shared = _architecture_problems(config, written)
+    shared = _segmenter_problems(config, config.segmenters.architecture, written)
     return [text.replace("segmenters.arch", "teachers.arch") for text in problems if text not in shared]

@@ -11,7 +11,7 @@ from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.decoding.label_reading import LARGEST_TOLERANCE, LabelEncoding, LabelSettings
 from scenepalette.data.fitting.geometry import Fit
 from scenepalette.data.sample import FolderOptions, Orientation
-from scenepalette.generators.nn.grids import LARGEST_SIDE, SMALLEST_SIDE, reached_size
+from scenepalette.generators.nn.grids import LARGEST_SIDE, SMALLEST_SIDE
 from scenepalette.pipeline.config.field_types import (
     LARGEST_SCENES,
     LARGEST_SIZE,
@@ -173,15 +173,6 @@ class DataConfig(Section):
         if self.train_part == 1:
             del settings["train_part"]
         return settings
-
-    @property
-    def generator_size(self) -> tuple[int, int]:
-        """Height and width that generators work at: `size`, or a near size that a base grid reaches.
-
-        Raises:
-            ConfigError: There is none.
-        """
-        return reached_size(self.size)
 
     def label_settings(self) -> LabelSettings:
         """Return what the user says of the label images."""

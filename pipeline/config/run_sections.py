@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from scenepalette.generators.nn.grids import reached_size
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.arms import CONTROLS, added_kind
 from scenepalette.pipeline.config.compute import ComputeConfig
@@ -44,8 +45,12 @@ class RunSections(Section):
 
     @property
     def generator_size(self) -> tuple[int, int]:
-        """Height and width that generators work at; raises as that of `data` does."""
-        return self.data.generator_size
+        """Height and width that generators work at: `data.size`, or a near size that a base grid reaches.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        return reached_size(self.data.size)
 
     @property
     def segmenter_size(self) -> tuple[int, int]:
