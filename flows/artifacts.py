@@ -31,6 +31,8 @@ FIGURES_BYTES = 1_000_000
 COLORS = 128
 SHRINK = 0.8
 SMALLEST_WIDTH = 240
+LOG_SECONDS = 30.0
+"""Time between two lines of progress in the log of a task."""
 PAGES = {"report": report_page, "comparison": comparison_page, "loop": loop_page}
 _FIGURE = re.compile(r"!\[(?P<title>[^\n]*)\]\((?P<file>figures/[\w.-]+\.png)\)")
 

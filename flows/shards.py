@@ -28,7 +28,7 @@ from pydantic import Field
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.processors import choose_threads, usable_processors
 from scenepalette.common.progress import PlainProgress
-from scenepalette.flows.artifacts import ProgressArtifact
+from scenepalette.flows.artifacts import LOG_SECONDS, ProgressArtifact
 from scenepalette.flows.platforms.gpu import tagged
 from scenepalette.flows.tasks.retries import RETRIES
 from scenepalette.flows.tasks.workers import run_of_worker, server_problem, versions_here
@@ -42,7 +42,6 @@ from scenepalette.pipeline.units.records import fingerprint_of
 
 RunnerName = Literal["threads", "processes", "dask", "ray"]
 Workers = Annotated[int, Field(ge=1, le=256)]
-LOG_SECONDS = 30.0
 MOST_SUBMITTED = 512
 """Shards that are submitted and not finished: each weighs on the memory of the flow's process and of the cluster."""
 MOST_LOSSES = 3

@@ -18,6 +18,7 @@ from prefect.runtime import flow_run
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.flows.artifacts import (
+    LOG_SECONDS,
     ProgressArtifact,
     PublishedProgress,
     publish_image,
@@ -41,7 +42,7 @@ from scenepalette.flows.parameters import (
 from scenepalette.flows.platforms.events import emit_report_finished, expect_report
 from scenepalette.flows.platforms.gpu import tagged
 from scenepalette.flows.platforms.pushing import Part, PushRequest
-from scenepalette.flows.shards import LOG_SECONDS, ONE_AT_A_TIME, ShardPool, generate_pairs
+from scenepalette.flows.shards import ONE_AT_A_TIME, ShardPool, generate_pairs
 from scenepalette.flows.tasks.lost_tasks import end_lost_tasks
 from scenepalette.flows.tasks.retries import RETRIES
 from scenepalette.pipeline.config import RunConfig, load_config

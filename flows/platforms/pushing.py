@@ -12,14 +12,13 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from scenepalette.common.errors import ScenepaletteError
-from scenepalette.flows.artifacts import PublishedProgress
+from scenepalette.flows.artifacts import LOG_SECONDS, PublishedProgress
 from scenepalette.flows.platforms.destinations import resolve
 from scenepalette.flows.tasks.retries import RETRIES
 from scenepalette.pipeline.finished.pushing import check_terms, push
 from scenepalette.pipeline.request import dated
 from scenepalette.pipeline.run import Run
 
-LOG_SECONDS = 30.0
 Part = Literal["shards", "selected", "report", "weights"]
 
 
