@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.datasets import DATASETS
 from scenepalette.data.decoding.label_reading import LARGEST_TOLERANCE, LabelEncoding, LabelSettings
 from scenepalette.data.fitting.geometry import Fit
 from scenepalette.data.sample import FolderOptions, Orientation
@@ -150,6 +151,11 @@ class DataConfig(Section):
         """The root on this machine; one at a URL has to be copied first (`pipeline.units.places`)."""
         assert not isinstance(self.root, str)
         return self.root
+
+    @property
+    def recordings(self) -> bool:
+        """Whether images may be frames of recordings, as their ids tell; else they are independent of each other."""
+        return DATASETS.get(self.name).recordings
 
     def folder_options(self) -> FolderOptions:
         """Return what is said of a plain folder's layout."""

@@ -6,7 +6,6 @@ from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.wording import counted
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.datasets import DATASETS
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.data.sequences import sequences_of
 from scenepalette.pipeline.checks.splits import Origin, class_difference, examine_classes, examine_size
@@ -61,7 +60,7 @@ def check_extra_tests(
 def _check_split(
     title: str, config: RunConfig, train: Scan, test: Scan, table: ClassTable, field: str, origin: Origin
 ) -> Check:
-    recordings = DATASETS.get(config.data.name).recordings
+    recordings = config.data.recordings
     in_train, in_test = (entry.pixels[:, :-1].sum(0) > 0 for entry in (train, test))
     parts = [examine_size(test.ids, field, origin, recordings), examine_classes(table, in_train, in_test, field)]
     problems = [text for part in parts for text in part.problems]

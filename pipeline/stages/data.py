@@ -79,11 +79,11 @@ class DataUnit(SourceUnit):
     def of(cls, config: RunConfig, sources: Sources) -> DataUnit:
         """Return the unit: its content identifies a data set, not where it lies; drawn data, the settings."""
         settings = config.data.identity()
-        paths, entry = data_paths(config.data), DATASETS.get(config.data.name)
-        chosen_by_seed = config.data.train_part < 1 or (config.data.holdout and not entry.recordings)
-        if entry.drawn or chosen_by_seed:
+        paths, drawn = data_paths(config.data), DATASETS.get(config.data.name).drawn
+        chosen_by_seed = config.data.train_part < 1 or (config.data.holdout and not config.data.recordings)
+        if drawn or chosen_by_seed:
             settings["seed"] = config.data_seed
-        if not entry.drawn and (
+        if not drawn and (
             content := sources.content("data", paths, partial(content_of_source, config.data, config.data_seed))
         ):
             settings["content"] = content
@@ -226,12 +226,11 @@ def prepare_data(
     config = with_local_root(config, progress)
     splits = open_splits(config, seed, progress)
     _print_notes(splits.values())
-    origin, field, recordings = origin_of_test(config), field_of_test(config), DATASETS.get(config.name).recordings
-    test = splits.get(TEST)
+    origin, field, test = origin_of_test(config), field_of_test(config), splits.get(TEST)
     if config.holdout and origin == "published":
         print(f"data.holdout has no effect: {config.root} holds the published test split.", flush=True)
     if test is not None:
-        _refuse(examine_size(test.ids, field, origin, recordings))
+        _refuse(examine_size(test.ids, field, origin, config.recordings))
     splits, size = fitted_splits(splits, config, progress), size or config.size
     progress.start(f"data {config.name}", sum(len(dataset) for dataset in splits.values()))
     # Of a test split that an earlier configuration of this unfinished folder had.
@@ -252,7 +251,7 @@ def prepare_data(
     filled = (fill_ignored(np.asarray(label)) for label in train.labels)
     write_label_array(folder / FILLED, filled, (count, height, width))
     if test is not None:
-        findings = examine_arrays(train, read_arrays(folder, TEST), field, origin, recordings)
+        findings = examine_arrays(train, read_arrays(folder, TEST), field, origin, config.recordings)
         _refuse(findings)
         _write_findings(folder, origin, findings)
 
@@ -293,7 +292,7 @@ def prepare_extra_test(
     progress.start(f"extra test set {name}", len(dataset))
     write_watched(dataset, size or config.size, folder, progress, tiles=tiles)
     progress.finish()
-    findings = examine_arrays(train, read_arrays(folder, "val"), field, "extra", DATASETS.get(config.name).recordings)
+    findings = examine_arrays(train, read_arrays(folder, "val"), field, "extra", config.recordings)
     _refuse(findings)
     _write_findings(folder, "extra", findings)
     return dataset
@@ -442,18 +441,17 @@ def hold_out(
     Raises:
         DataError: There are too few images, or no recording is long enough.
     """
-    recordings = DATASETS.get(config.name).recordings
     if config.holdout and TEST not in datasets:
         whole = datasets["train"]
         train, test = (
             divide_recordings(whole.ids, config.holdout, config.holdout_gap)
-            if recordings
+            if config.recordings
             else divide_images(len(whole), config.holdout, seed)
         )
         datasets = {**datasets, "train": PartOfDataset(whole, "train", train), TEST: PartOfDataset(whole, TEST, test)}
     if config.train_part < 1:
         whole = datasets["train"]
-        part = part_of(whole.ids, config.train_part, seed, recordings=recordings)
+        part = part_of(whole.ids, config.train_part, seed, recordings=config.recordings)
         datasets = {**datasets, "train": PartOfDataset(whole, "train", part.tolist())}
     return datasets
 

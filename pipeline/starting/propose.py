@@ -78,11 +78,11 @@ def propose(
     base = base_of_machine()
     given = data.pop("size", None)
     config = _checked(base, {"data": {**data, **({"size": given} if given is not None else {})}})
-    splits, recordings = open_splits(config.data, config.data_seed, progress), DATASETS.get(config.data.name).recordings
+    splits = open_splits(config.data, config.data_seed, progress)
     if few := amount_problems(len(splits["train"]), len(splits["val"])):
         raise DataError(REFUSED, few)
     has_test = origin_of_test(config.data) != "held out" or "holdout" in data
-    if not has_test and (holdout := holdout_of(splits["train"].ids, recordings)):
+    if not has_test and (holdout := holdout_of(splits["train"].ids, config.data.recordings)):
         data["holdout"] = holdout
         splits = hold_out(splits, config.data.model_copy(update={"holdout": holdout}), config.data_seed)
     train = splits["train"]

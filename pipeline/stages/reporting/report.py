@@ -16,7 +16,6 @@ from torch import nn
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs, images_to_uint8
 from scenepalette.data.class_counts import class_counts
-from scenepalette.data.datasets import DATASETS
 from scenepalette.data.labels import one_hot
 from scenepalette.data.rare_classes import rare_classes
 from scenepalette.data.sequences import blocks_of, evenly_spread
@@ -243,7 +242,6 @@ def measure_run(run: Workspace) -> ReportInputs:
     ]
     shown_studies = run.units["report"].inputs
     reported, train_pixels = seen.validation if seen.test is None else seen.test, class_counts(train).pixels
-    recordings = DATASETS.get(config.data.name).recordings
     treatments, controls = config.treatments(), config.controls()
     shown_arm = choose(arms, treatments, train.table.eval_ids) if treatments else None
     return ReportInputs(
@@ -291,7 +289,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         },
         changed_images=_changed_images(run, arms, shown_arm, reported) if shown_arm else (),
         split=reported_split(run),
-        validation_blocks=blocks_of(seen.validation.image_ids) if recordings else None,
+        validation_blocks=blocks_of(seen.validation.image_ids) if config.data.recordings else None,
         extra_tests=_extra_splits(run),
         quality=found_by_teachers(run),
         copy_checks=copy_checks,
@@ -418,7 +416,7 @@ def _predictions_of_arm(run: Workspace, arm: str, seed: int, pairs: Pairs, rows:
 
 def reported_split(run: Workspace) -> EvaluatedSplit:
     """Return the split that is reported: test where there is one, else validation."""
-    data, recordings = run.segmenter_data, DATASETS.get(run.config.data.name).recordings
+    data, recordings = run.segmenter_data, run.config.data.recordings
     if data.test is None:
         return EvaluatedSplit("validation", None, data.validation.image_ids, recordings)
     found = read_findings(run.run_dir / "data")
@@ -426,7 +424,7 @@ def reported_split(run: Workspace) -> EvaluatedSplit:
 
 
 def _extra_splits(run: Workspace) -> dict[str, EvaluatedSplit]:
-    recordings, splits = DATASETS.get(run.config.data.name).recordings, {}
+    recordings, splits = run.config.data.recordings, {}
     for name, pairs in run.segmenter_data.extra_tests.items():
         found = read_findings(run.run_dir / EXTRA_TESTS / name)
         splits[name] = EvaluatedSplit(name, found["origin"], pairs.image_ids, recordings, found["warnings"])

@@ -19,7 +19,6 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.storage.files import write_json
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.datasets import DATASETS
 from scenepalette.data.sequences import blocks_of
 from scenepalette.data.sequences import sources_of as images_of
 from scenepalette.data.shards.pairs import FirstPairs
@@ -148,8 +147,8 @@ class PointUnit(SegmenterUnit):
     def problems_of_data(cls, units: Sequence[SegmenterUnit], config: RunConfig, data: PreparedData) -> list[str]:
         """Return what is wrong with classes, and which parts are too small or lack one."""
         parts = sorted({unit.labels for unit in units if isinstance(unit, PointUnit)} - {1.0})
-        train, recordings = data.train, DATASETS.get(config.data.name).recordings
-        order = order_of_parts(train.ids, config.data_seed, recordings=recordings)
+        train = data.train
+        order = order_of_parts(train.ids, config.data_seed, recordings=config.data.recordings)
         return super().problems_of_data(units, config, data) + part_problems(
             order, train.labels, train.table, parts, config.segmenters.batch_size
         )
@@ -220,8 +219,8 @@ def part_problems(
 
 def chosen_part(run: Workspace, fraction: float) -> np.ndarray:
     """Return the indices of a part of the real training pairs, ascending."""
-    recordings = DATASETS.get(run.config.data.name).recordings
-    return part_of(run.segmenter_data.train.ids, fraction, run.config.data_seed, recordings=recordings)
+    config, train = run.config, run.segmenter_data.train
+    return part_of(train.ids, fraction, config.data_seed, recordings=config.data.recordings)
 
 
 def rows_within(run: Workspace, pairs: TakenPairs, fraction: float) -> np.ndarray:
@@ -289,7 +288,7 @@ class CurveUnit(Unit):
             control=control_of(self.arm),
             points=points,
             eval_ids=data.train.table.eval_ids,
-            blocks=blocks_of(reported.image_ids) if DATASETS.get(config.data.name).recordings else None,
+            blocks=blocks_of(reported.image_ids) if config.data.recordings else None,
             bootstrap_samples=config.report.bootstrap_samples,
             seed=config.seed,
             evaluated_on="test" if data.has_test else "validation",

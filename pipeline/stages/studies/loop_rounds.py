@@ -22,7 +22,6 @@ from scenepalette.common.randomness import derive_seed
 from scenepalette.common.storage.files import read_json, write_json
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.class_counts import class_counts
-from scenepalette.data.datasets import DATASETS
 from scenepalette.data.sequences import blocks_of
 from scenepalette.data.shards.pairs import JoinedPairs, ShardPairs
 from scenepalette.evaluation.deficits import class_deficits
@@ -329,7 +328,7 @@ def least_gain(smallest: float, detectable: float | None) -> float:
 
 def blocks_of_validation(run: Workspace) -> np.ndarray | None:
     """Return the block of consecutive frames of each validation image; None if images are independent."""
-    return blocks_of(run.segmenter_data.validation.image_ids) if DATASETS.get(run.config.data.name).recordings else None
+    return blocks_of(run.segmenter_data.validation.image_ids) if run.config.data.recordings else None
 
 
 def read_decision(folder: Path) -> dict[str, Any]:
