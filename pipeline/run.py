@@ -15,7 +15,6 @@ from pathlib import Path
 
 from scenepalette.common.errors import ConfigError, TrainingError
 from scenepalette.common.storage.files import writing_explained
-from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.checks.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.device.beside import make_beside, trainings_at_once
@@ -51,13 +50,12 @@ def units_of(config: RunConfig, sources: Sources | None = None) -> dict[str, Uni
     Without `sources`, what is read from outside is as if it were read for the first time.
     """
     sources = sources or Sources()
-    predicted = any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds)
     pairs = PairsUnit.of_kinds(config)
     units: list[Unit] = [
         DataUnit.of(config, sources),
         *ExtraTestUnit.of_names(config, sources),
         *SegmenterDataUnit.of_config(config),
-        *([UnlabelledUnit.of(config, sources)] if predicted else []),
+        *([UnlabelledUnit.of(config, sources)] if config.generate.predicts else []),
         PalettesUnit.of(config),
         *model_units(config, sources, [unit.models for unit in pairs]),
         *pairs,

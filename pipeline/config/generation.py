@@ -251,6 +251,11 @@ class GenerateConfig(keys_of(PaletteControls), _Production):  # pyright: ignore
         """How many rows of each kind are generated."""
         return self.pairs * self.candidates
 
+    @property
+    def predicts(self) -> bool:
+        """Whether a kind of pairs is made from images without labels, whose layouts are predicted."""
+        return any(PAIR_KINDS[kind].predicts for kind in self.kinds)
+
     def unit_of_pairs(self, kind: str) -> str:
         """Return the unit whose rows arms and report take as the pairs of a kind: all that are made, or the chosen."""
         return f"selected/{kind}" if self.candidates > 1 else f"shards/{kind}"

@@ -26,7 +26,6 @@ from scenepalette.data.readers.folder import CLASS_FILES
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.data.splits.holdout import PartOfDataset
 from scenepalette.data.unlabelled import find_images
-from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import control_problems
 from scenepalette.pipeline.checks.preflight import data_problems, settings_problems
 from scenepalette.pipeline.checks.requirements import REFUSED, requirement_problems
@@ -319,11 +318,9 @@ def _of_machine(
     evaluated = sum(count for split, count in samples.items() if split != "train")
     images = sum(len(entry) for split, entry in scans.items() if split != "train")
     unlabelled = 0
-    if any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds) and config.data.unlabelled is not None:
-        try:
+    if config.generate.predicts and config.data.unlabelled is not None:
+        with suppress(ScenepaletteError):  # which is reported with the unlabelled images
             unlabelled = len(find_images(local_folder(config.data.unlabelled)))
-        except ScenepaletteError:
-            unlabelled = 0  # reported with the unlabelled images
     try:
         classes = datasets["train"].table.num_classes
         needs = needs_of(config, classes, samples["train"], evaluated, unlabelled, images)

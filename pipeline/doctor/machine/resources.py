@@ -21,7 +21,6 @@ from scenepalette.evaluation.images.features import inception_url
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.nn.blocks import count_parameters
-from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.device.beside import trainings_at_once
 from scenepalette.pipeline.device.memory import available_memory
@@ -92,7 +91,7 @@ def needs_of(
     pixels = size[0] * size[1]
     # An image, its label, and the label again with ignored pixels filled, which training has.
     needs = [Need("data", pixels * (4 * (train + validation) + train))]
-    if any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds):
+    if config.generate.predicts:
         needs.append(Need("unlabelled", 3 * pixels * unlabelled))
     segmented = config.segmenter_size
     if segmented != size:

@@ -163,8 +163,7 @@ def measure_run(run: Workspace) -> ReportInputs:
     seen, size = run.segmenter_data, config.segmenter_size  # at the size that segmenters work at
     reported_file = TEST_CONFUSION if data.has_test else CONFUSION
     sampler = load_sampler(run_dir / "palettes")
-    predicted = any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds)
-    unlabelled = read_unlabelled(run_dir / "unlabelled") if predicted else None
+    unlabelled = read_unlabelled(run_dir / "unlabelled") if config.generate.predicts else None
     segmenters = config.segmenters
     pooled = pooled_runs(run)
     arms = [
