@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from scenepalette.common.storage.untrusted import short
+from scenepalette.common.wording import listed
 from scenepalette.data.classes import ClassTable
 
 LEAST_SAMPLES = 2
@@ -122,11 +123,9 @@ def _size_problems(counted: Counted, size: tuple[int, int], noun: str) -> list[s
 
 def _named(counted: Counted, chosen: np.ndarray, noun: str) -> str:
     """Return how many images of a split are chosen, with some of them, up to the verb."""
-    places = np.flatnonzero(chosen)
-    some = [
-        f"{short(counted.ids[place])} of {counted.sizes[place, 0]} x {counted.sizes[place, 1]}"
-        for place in places[:_SHOWN]
-    ]
-    more = ", ..." if len(places) > _SHOWN else ""
+    places = np.flatnonzero(chosen).tolist()
+    named = (
+        f"{short(counted.ids[place])} of {counted.sizes[place, 0]} x {counted.sizes[place, 1]}" for place in places
+    )
     images, verb = ("image", "has") if len(places) == 1 else ("images", "have")
-    return f"{len(places)} {noun} {images} ({', '.join(some)}{more}) {verb}"
+    return f"{len(places)} {noun} {images} ({listed(named, _SHOWN)}) {verb}"

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from scenepalette.common.storage.untrusted import short
-from scenepalette.common.wording import counted
+from scenepalette.common.wording import counted, listed
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.class_counts import class_counts
 from scenepalette.data.classes import ClassTable
@@ -156,5 +156,4 @@ def _hash(image: np.ndarray) -> str:
 
 
 def _listed(pairs: Sequence[tuple[str, str]]) -> str:
-    texts = [f"{short(test)} is {short(train)}" for test, train in pairs[:MOST_NAMED]]
-    return ", ".join([*texts, *(["..."] if len(pairs) > MOST_NAMED else [])])
+    return listed((f"{short(test)} is {short(train)}" for test, train in pairs), MOST_NAMED)

@@ -17,7 +17,7 @@ from PIL import Image
 from scenepalette.common.errors import SHOWN_OF_KIND, DataError, ScenepaletteError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.storage.untrusted import is_within
-from scenepalette.common.wording import counted
+from scenepalette.common.wording import counted, listed
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import Split
 from scenepalette.data.sample import SegmentationDataset
@@ -173,8 +173,7 @@ def _scaled_ids(table: ClassTable, pixels: np.ndarray) -> tuple[str, str] | None
     chance = comb((table.num_classes - 1) // factor, len(used)) / comb(table.num_classes - 1, len(used))
     if chance > BY_CHANCE:
         return None
-    ids = ", ".join(map(str, used[:4]))
-    text = f"every class id that occurs is a multiple of {factor} ({ids}{', ...' if len(used) > 4 else ''})"
+    text = f"every class id that occurs is a multiple of {factor} ({listed(used)})"
     remedy = (
         f"Compare some labels with their images. If ids were multiplied so that they can be seen, divide them by "
         f"{factor}; if these very classes are meant, nothing has to be done."
@@ -433,7 +432,7 @@ def check_duplicates(train: Scan) -> Check:
     repeated = [names for names in groups.values() if len(names) > 1]
     near = [pair for pair in similar_pairs(train.thumbnails) if train.hashes[pair.first] != train.hashes[pair.second]]
     details = [
-        *(f"identical: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}" for names in repeated),
+        *(f"identical: {listed(names, 6)}" for names in repeated),
         *(f"nearly identical: {_named(pair, train, train)}" for pair in near),
     ]
     if repeated:
