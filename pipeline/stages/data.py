@@ -240,7 +240,7 @@ def prepare_data(
     lost: list[str] = []
     for dataset in counted:
         try:
-            write_watched(dataset, size, folder, progress, tiles=config.fit == "tile")
+            write_watched(dataset, size, folder, config, progress)
         except LostLabelsError as error:
             lost += error.problems
     progress.finish()
@@ -288,9 +288,9 @@ def prepare_extra_test(
     _print_notes([dataset])
     if difference := class_difference(train.table, dataset.table):
         raise DataError(f"{field}: {difference}.")
-    dataset, tiles = fitted(dataset, config, progress), config.fit == "tile"
+    dataset = fitted(dataset, config, progress)
     progress.start(f"extra test set {name}", len(dataset))
-    write_watched(dataset, size or config.size, folder, progress, tiles=tiles)
+    write_watched(dataset, size or config.size, folder, config, progress)
     progress.finish()
     findings = examine_arrays(train, read_arrays(folder, "val"), field, "extra", config.recordings)
     _refuse(findings)

@@ -43,18 +43,12 @@ def fitted(dataset: SegmentationDataset, config: DataConfig, progress: Progress)
 
 
 def write_watched(
-    dataset: SegmentationDataset, size: tuple[int, int], folder: Path, progress: Progress, *, tiles: bool = False
+    dataset: SegmentationDataset, size: tuple[int, int], folder: Path, config: DataConfig, progress: Progress
 ) -> None:
-    """Write a data set as `write_arrays` does.
-
-    Args:
-        dataset: The data set, fitted.
-        size: Height and width in pixels.
-        folder: Output folder.
-        progress: Watches the samples; the caller starts and finishes it.
-        tiles: Whether samples are tiles: of those that are evaluated, some may have few labelled pixels.
-    """
-    write_arrays(dataset, size, folder, progress.advance, keep_lost=tiles and dataset.split != "train")
+    """Write a fitted data set as `write_arrays` does; the caller starts and finishes the progress of its samples."""
+    # Of tiles that are evaluated, some may have few labelled pixels.
+    keep_lost = config.fit == "tile" and dataset.split != "train"
+    write_arrays(dataset, size, folder, progress.advance, keep_lost=keep_lost)
 
 
 def size_note(config: RunConfig) -> str:
@@ -88,7 +82,7 @@ def write_for_segmenters(dataset: SegmentationDataset, config: RunConfig, folder
     """
     split = dataset.split
     if config.segmenter_size != config.generator_size:
-        write_watched(dataset, config.segmenter_size, folder, progress, tiles=config.data.fit == "tile")
+        write_watched(dataset, config.segmenter_size, folder, config.data, progress)
     if config.evaluates_natively and split != "train":
         write_native_labels(dataset, folder / native_file(split), lambda: progress.advance(1))
 
