@@ -15,6 +15,7 @@ LARGEST_GRID = 9
 MOST_CHANGED = 1.5
 """Most by which `reached_size` changes a side."""
 _MOST_DOUBLINGS = 13
+_SPADE_DOUBLINGS = 5
 
 
 def reached_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -103,3 +104,14 @@ def base_grid(size: tuple[int, int], smallest_side: int = SMALLEST_SIDE) -> tupl
             f"{near[0]}x{near[1]}."
         )
     return (height, width), doublings
+
+
+def spade_grid(size: tuple[int, int]) -> tuple[tuple[int, int], int]:
+    """Return the base grid of SPADE's and OASIS' generators, 8x8 for 256x256, and how often it is doubled.
+
+    Raises:
+        ConfigError: No base grid reaches the size.
+    """
+    _, reachable = base_grid(size, smallest_side=1)
+    doublings = min(_SPADE_DOUBLINGS, reachable)
+    return (size[0] >> doublings, size[1] >> doublings), doublings

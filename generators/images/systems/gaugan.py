@@ -31,10 +31,9 @@ from scenepalette.generators.images.systems.patch_discriminator import PatchDisc
 from scenepalette.generators.images.systems.patch_losses import kl_divergence
 from scenepalette.generators.images.systems.patch_objective import PERCEPTUAL_LAYERS, PatchObjective, PatchSettings
 from scenepalette.generators.nn.blocks import SLOPE, SpadeResidualBlock
-from scenepalette.generators.nn.grids import base_grid
+from scenepalette.generators.nn.grids import spade_grid
 from scenepalette.generators.nn.spectral_norm import spectral_norm
 
-DOUBLINGS = 5  # 256x256 from 8x8
 ENCODER_LAYERS = 6  # 256x256 to 4x4
 ENCODER_SIDE = 4  # shorter side of the encoder's last map, pixels
 
@@ -277,17 +276,6 @@ class GauganObjective(PatchObjective):
             return super().generate(generator, batch)
         result: Reconstruction = generator(batch.label_map, batch.noise, batch.image)
         return result.image, {"kl": (self.kl_weight, kl_divergence(result.mean, result.log_variance))}
-
-
-def spade_grid(size: tuple[int, int]) -> tuple[tuple[int, int], int]:
-    """Return the base grid of SPADE's generator for H x W, and how often it is doubled.
-
-    Raises:
-        ConfigError: No base grid reaches the size.
-    """
-    _, reachable = base_grid(size, smallest_side=1)
-    doublings = min(DOUBLINGS, reachable)
-    return (size[0] >> doublings, size[1] >> doublings), doublings
 
 
 def build_gaugan_generator(table: ClassTable, size: tuple[int, int], settings: GauganSettings) -> GauganGenerator:

@@ -39,13 +39,11 @@ from scenepalette.generators.images.noise import NoiseScheme, sample_noise
 from scenepalette.generators.images.perceptual import feature_distances
 from scenepalette.generators.images.systems.patch_losses import perceptual_loss
 from scenepalette.generators.nn.blocks import SLOPE, SpadeResidualBlock, Upsampling
-from scenepalette.generators.nn.grids import base_grid
+from scenepalette.generators.nn.grids import spade_grid
 from scenepalette.generators.nn.resampling import PooledConv2d, UpsampledConv2d
 from scenepalette.generators.nn.spectral_norm import spectral_norm
 from scenepalette.training.ranks import ALONE, Ranks
 from scenepalette.training.settings import ADDED
-
-DOUBLINGS = 5  # Table M: 256x256 from 8x8
 
 
 @dataclass(frozen=True)
@@ -366,9 +364,7 @@ def build_oasis_generator(table: ClassTable, size: tuple[int, int], settings: Oa
     Raises:
         ConfigError: No base grid reaches the size.
     """
-    _, reachable = base_grid(size, smallest_side=1)
-    doublings = min(DOUBLINGS, reachable)
-    base = (size[0] >> doublings, size[1] >> doublings)
+    base, doublings = spade_grid(size)
     return OasisGenerator(
         len(table),
         base,

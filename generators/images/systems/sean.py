@@ -34,10 +34,11 @@ from scenepalette.generators.images.base import (
     ImageSystem,
 )
 from scenepalette.generators.images.noise import NoiseScheme
-from scenepalette.generators.images.systems.gaugan import SpadeBlocks, SpadeSettings, spade_grid
+from scenepalette.generators.images.systems.gaugan import SpadeBlocks, SpadeSettings
 from scenepalette.generators.images.systems.patch_discriminator import PatchDiscriminator
 from scenepalette.generators.images.systems.patch_objective import PERCEPTUAL_LAYERS, PatchObjective
 from scenepalette.generators.nn.blocks import SLOPE
+from scenepalette.generators.nn.grids import spade_grid
 from scenepalette.generators.nn.spectral_norm import spectral_norm
 
 ENCODED_AT_ONCE = 16
