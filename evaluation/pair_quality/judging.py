@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -121,44 +122,22 @@ def _judgements(probabilities: Tensor, labels: Tensor) -> Iterator[Judgement]:
         yield Judgement(label.astype(np.uint8), loss, of_teachers.astype(np.uint8), sure)
 
 
-def quality_row(
-    judgement: Judgement | None,
-    class_means: np.ndarray,
-    *,
-    row_id: str,
-    judges: tuple[int, ...],
-    nearest_id: str,
-    nearest_distance: float,
-    copy: bool,
-    palette_kl: float,
-) -> QualityRow:
-    """Return the scores of a row.
+def judged_row(row: QualityRow, judgement: Judgement, class_means: np.ndarray) -> QualityRow:
+    """Return a row with the scores that its judges give it.
 
     Args:
-        judgement: What its judges make of it, or None.
+        row: What is known of it without them.
+        judgement: What they make of it.
         class_means: float [K], mean loss of each class in real images.
-        row_id: See `QualityRow`, as the others.
-        judges: The teachers.
-        nearest_id: The nearest training image.
-        nearest_distance: How far it is.
-        copy: Whether this is less than between training images.
-        palette_kl: Divergence of the palettes.
     """
-    if judgement is None:
-        return QualityRow(row_id, (), nearest_id, nearest_distance, copy, palette_kl)
     label, losses = judgement.label, judgement.losses
     levels, limit = levels_of(losses, label, class_means), level_of_factor(FREEMASK_FACTOR)
     counts = count_levels(levels, label, len(class_means))
     share, of_classes = shares_of_classes(counts, limit)
     labelled = label != IGNORE_ID
     trusted = labelled & (levels <= limit)
-    return QualityRow(
-        id=row_id,
-        judges=judges,
-        nearest_id=nearest_id,
-        nearest_distance=nearest_distance,
-        copy=copy,
-        palette_kl=palette_kl,
+    return replace(
+        row,
         trusted=share,
         trusted_per_class=of_classes,
         agreement=_mean(judgement.predicted[labelled] == label[labelled]),

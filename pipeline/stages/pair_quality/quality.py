@@ -26,7 +26,7 @@ from scenepalette.data.splits.folds import folds_of, judges_of
 from scenepalette.evaluation.images.features import segmenter_features
 from scenepalette.evaluation.images.nearest import nearest
 from scenepalette.evaluation.miou import intersection_over_union, mean_of_defined, overlaps
-from scenepalette.evaluation.pair_quality.judging import judge_pairs, quality_row
+from scenepalette.evaluation.pair_quality.judging import judge_pairs, judged_row
 from scenepalette.evaluation.pair_quality.quality import ROWS_FILE, QualityRow, summary_of, write_quality
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import palette_divergence
@@ -170,17 +170,16 @@ class QualityUnit(Unit):
             judged = judge_pairs(
                 load_teachers(run), pairs, judges, EVALUATION_BATCH, run.fabric, run.progress, f"Judging {self.kind}"
             )
-            for row, judgement in enumerate(judged):
-                yield quality_row(
-                    judgement,
-                    means,
-                    row_id=pairs.ids[row],
-                    judges=judges[row],
-                    nearest_id=as_text(train.ids[found[row]]),
-                    nearest_distance=float(distances[row]),
-                    copy=bool(distances[row] < between_real),
-                    palette_kl=float(divergences[row]),
+            for number, judgement in enumerate(judged):
+                row = QualityRow(
+                    id=pairs.ids[number],
+                    judges=judges[number],
+                    nearest_id=as_text(train.ids[found[number]]),
+                    nearest_distance=float(distances[number]),
+                    copy=bool(distances[number] < between_real),
+                    palette_kl=float(divergences[number]),
                 )
+                yield row if judgement is None else judged_row(row, judgement, means)
 
         write_quality(folder / ROWS_FILE, rows())
         if alone := sum(not of_row for of_row in judges):

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from scenepalette.common.progress import NO_PROGRESS
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import ClassTable
-from scenepalette.evaluation.pair_quality.judging import judge_pairs, quality_row
+from scenepalette.evaluation.pair_quality.judging import judge_pairs, judged_row
+from scenepalette.evaluation.pair_quality.quality import QualityRow
 from scenepalette.training.fabric import make_fabric
 
 
@@ -42,16 +43,8 @@ def test_judges_mean_probability_is_set_against_the_label() -> None:
     np.testing.assert_allclose(both.confidence, 0.6, rtol=1e-5)
 
     # Class 0 has mean loss 0.4: 0.51 is above 1.25 times that. Class 1 has 1.0: 0.92 is below.
-    row = quality_row(
-        both,
-        np.array([0.4, 1.0]),
-        row_id="a",
-        judges=(0, 1),
-        nearest_id="r",
-        nearest_distance=2.0,
-        copy=False,
-        palette_kl=0.1,
-    )
+    row = QualityRow("a", (0, 1), "r", 2.0, copy=False, palette_kl=0.1)
+    row = judged_row(row, both, np.array([0.4, 1.0]))
     assert (row.trusted, row.trusted_per_class) == (2 / 3, [0.0, 1.0])
     assert row.agreement == 1 / 3
     np.testing.assert_allclose(
