@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,13 +99,8 @@ class QualityRow:
 def write_quality(path: Path, rows: Iterable[QualityRow]) -> None:
     """Write the scores of rows to a file that appears under its name only when it is whole; 64 rows are held."""
     with open_atomically(path) as file, pq.ParquetWriter(file, SCHEMA, **_PARQUET_OPTIONS) as writer:
-        group: list[dict[str, Any]] = []
-        for row in rows:
-            group.append(_encoded(row))
-            if len(group) == ROW_GROUP:
-                writer.write_batch(pa.RecordBatch.from_pylist(group, schema=SCHEMA), row_group_size=ROW_GROUP)
-                group = []
-        if group:
+        left = map(_encoded, rows)
+        while group := list(islice(left, ROW_GROUP)):
             writer.write_batch(pa.RecordBatch.from_pylist(group, schema=SCHEMA), row_group_size=ROW_GROUP)
 
 
