@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -103,7 +103,7 @@ class ToldProgress:
         self._inner.finish()
 
     def _set(self, **values: str | int | float) -> None:
-        self._now = Activity(**{**asdict(self._now), **values})
+        self._now = replace(self._now, **values)
 
     def _tell(self) -> None:
         self._set(told=time.time())
