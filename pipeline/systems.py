@@ -34,13 +34,13 @@ _REGISTRIES: dict[type, Registry[Any]] = {
     Arm: ARMS,
 }
 
-# With the words for one entry, and what an entry says about itself.
-_OTHERS: dict[str, tuple[Registry[Any], Callable[[Any], str]]] = {
-    "segmenter": (SEGMENTERS, lambda entry: entry.title),
-    "data set": (DATASETS, lambda entry: entry.description),
-    "metric": (METRICS, lambda entry: entry.meaning),
-    "arm": (ARMS, lambda entry: entry.description),
-}
+# With what an entry says about itself.
+_OTHERS: list[tuple[Registry[Any], Callable[[Any], str]]] = [
+    (SEGMENTERS, lambda entry: entry.title),
+    (DATASETS, lambda entry: entry.description),
+    (METRICS, lambda entry: entry.meaning),
+    (ARMS, lambda entry: entry.description),
+]
 
 
 Networks = tuple[nn.Module, nn.Module | None]
@@ -151,8 +151,8 @@ def _image_networks(system: ImageSystem, table: ClassTable, size: tuple[int, int
 def other_entries() -> list[Entry]:
     """Return everything that has a name beside the generators."""
     return [
-        Entry(name, kind, describe(entry), registry.source(name))
-        for kind, (registry, describe) in _OTHERS.items()
+        Entry(name, registry.noun, describe(entry), registry.source(name))
+        for registry, describe in _OTHERS
         for name, entry in registry.items()
     ]
 
