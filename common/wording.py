@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 
@@ -21,3 +21,8 @@ def listed(values: Iterable[object], most: int = 4) -> str:
     """Write the first of some values with commas between them, and "..." for the others."""
     first = [str(value) for value in islice(values, most + 1)]
     return ", ".join([*first[:most], *["..." for _ in first[most:]]])
+
+
+def first_and_more(names: Sequence[str], most: int = 1) -> str:
+    """Write the first of some names with commas between them, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

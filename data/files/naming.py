@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from scenepalette.common.problems import printable
+from scenepalette.common.wording import first_and_more
 
 _SHOWN = 3
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -17,8 +18,7 @@ _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 def with_examples(names: Iterable[str], text: str) -> str:
     """Return what is said of files, their number, and three examples."""
     listed = list(names)
-    rest = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return f"{text}: {len(listed)} ({', '.join(listed[:_SHOWN])}{rest})"
+    return f"{text}: {len(listed)} ({first_and_more(listed, _SHOWN)})"
 
 
 def name_within(path: Path, root: Path) -> str:

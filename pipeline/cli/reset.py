@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from scenepalette.common.errors import ConfigError
+from scenepalette.common.wording import counted
 from scenepalette.pipeline.cli.options import WaitOption
 
 
@@ -29,7 +30,7 @@ def reset(
 
         scenepalette reset runs/demo segmenters report --yes
     """
-    from scenepalette.pipeline.units.records import counted, show_seconds
+    from scenepalette.pipeline.units.records import show_seconds
     from scenepalette.pipeline.units.reset import plan_reset
     from scenepalette.pipeline.units.reset import reset as set_units_aside
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from scenepalette.common.wording import first_and_more
 from scenepalette.pipeline.cli.terminal.tables import print_table
 
 SHOWN_CHARACTERS = 30
@@ -91,7 +92,7 @@ def compare(
     nouns = {"train": "training", "val": "validation", "test": "test"}
     states = [f"{nouns[split]} pairs {'equal' if equal else 'DIFFERENT'}" for split, equal in found.data.items()]
     typer.echo(f"Data: {', '.join(states)}\n")
-    rows = [[each.name, _shown(each.a), _shown(each.b), _some(each.units)] for each in found.settings]
+    rows = [[each.name, _shown(each.a), _shown(each.b), first_and_more(each.units)] for each in found.settings]
     if rows:
         print_table(["setting", "A", "B", "of"], rows)
     else:
@@ -115,9 +116,3 @@ def compare(
 def _shown(value: object) -> str:
     text = "" if value is None else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
-
-
-def _some(names: tuple[str, ...]) -> str:
-    if not names:
-        return ""
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -11,6 +11,7 @@ from typing import Any
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.storage.files import read_json
 from scenepalette.common.storage.untrusted import short
+from scenepalette.common.wording import first_and_more
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, check_contents, identity_in, read_record
 from scenepalette.pipeline.run_directory.ownership import check_holds_run
 
@@ -207,5 +208,4 @@ def _outdated(run_dir: Path, records: Mapping[str, Mapping[str, Any]]) -> list[s
     ]
     if not changed:
         return []
-    more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-    return [f"The report of {run_dir} is older than its {changed[0]}{more}: make the report again."]
+    return [f"The report of {run_dir} is older than its {first_and_more(changed)}: make the report again."]

@@ -27,6 +27,7 @@ from scenepalette.common.storage.files import (
 )
 from scenepalette.common.storage.locks import hold
 from scenepalette.common.storage.untrusted import parse_yaml
+from scenepalette.common.wording import first_and_more
 from scenepalette.data.cards.dataset_card import collection_card
 from scenepalette.data.shards.manifest import read_manifest
 
@@ -161,10 +162,9 @@ def check_ownership(run_dir: Path) -> None:
             "another --out folder, or use version 0.1.0 to continue this one. Nothing in it was changed; its report "
             "stays, and its shards can be read, verified and exported."
         )
-    shown = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
     raise ScenepaletteError(
-        f"{run_dir} is no run directory ({MARK} is missing) and not empty: it holds {shown}. Give a new or an empty "
-        "--out folder; nothing in this one was changed."
+        f"{run_dir} is no run directory ({MARK} is missing) and not empty: it holds {first_and_more(others, 3)}. "
+        "Give a new or an empty --out folder; nothing in this one was changed."
     )
 
 

@@ -20,6 +20,7 @@ import yaml
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.storage.files import sha256_of_json
+from scenepalette.common.wording import first_and_more
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, check_contents, identity_in, read_record
 from scenepalette.pipeline.run_directory.ownership import CONFIG, check_holds_run
@@ -149,10 +150,6 @@ def _listed(values: Sequence[object]) -> str:
     return ", ".join(map(str, values))
 
 
-def _first_of(names: Sequence[str]) -> str:
-    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
-
-
 def _names(arms: Sequence[str], seeds: Sequence[int]) -> list[str]:
     return [segmenter_name(arm, seed) for arm in arms for seed in seeds]
 
@@ -196,14 +193,15 @@ def _problems_of(run: Workspace, path: Path) -> list[str]:
     compared = [name for name in run.units if name in made_from]
     unfinished = [name for name in compared if not (path / name / MANIFEST).is_file()]
     if unfinished:
-        return [f"{_first_of(unfinished)}: not finished there; rerun the command that makes it, then this one"]
+        return [f"{first_and_more(unfinished)}: not finished there; rerun the command that makes it, then this one"]
     reasons: dict[str, list[str]] = {}
     for name in compared:
         for text in _reasons(run, path, run.units[name]):
             reasons.setdefault(text, []).append(name)
     if reasons:
         return [
-            f"{_first_of(units)}: {text}; runs that are pooled differ in seed alone" for text, units in reasons.items()
+            f"{first_and_more(units)}: {text}; runs that are pooled differ in seed alone"
+            for text, units in reasons.items()
         ]
     # Images of further test sets are predicted by the segmenters; all else is in their confusion matrices and logs.
     unread = () if run.config.report.extra_test else (WEIGHTS_FILE,)
