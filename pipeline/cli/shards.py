@@ -15,6 +15,7 @@ import typer
 
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.pipeline.cli.options import folder_or_url, given_path
+from scenepalette.pipeline.cli.terminal.streams import FAILED
 from scenepalette.pipeline.cli.terminal.tables import print_table
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 SHOWN_IDS = 5
 SHOWN_SHARDS = 20
-FAILED = 1
 
 shards_app = typer.Typer(no_args_is_help=True, help="Look at, check, repair and export folders of finished shards.")
 
