@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +26,12 @@ from scenepalette.data.arrays import (
 )
 from scenepalette.data.decoding.image_opening import ENDINGS, has_image_ending, read_image
 from scenepalette.data.files.finding import is_litter
+from scenepalette.data.files.label_names import LABEL_FOLDERS
 from scenepalette.data.fitting.geometry import Fit, crop_box
 
 _ARRAY = "images.npy"
+# A folder called target may hold the images of a target domain.
+_OF_LABELS = frozenset(LABEL_FOLDERS) - {"target", "targets"}
 _INDEX = "images.json"
 
 
@@ -79,8 +83,8 @@ def find_images(root: Path) -> list[Path]:
         root: The folder; it may itself be a link.
 
     Raises:
-        DataError: There is no such folder, it holds no image, a link leads out of it, or a folder in it cannot be
-            read; all problems at once.
+        DataError: There is no such folder, it holds no image, or labels of its images, a link leads out of it, or a
+            folder in it cannot be read; all problems at once.
     """
     if not root.is_dir():
         raise DataError(f"Unlabelled images were looked for in {root}, which is not a folder. Correct data.unlabelled.")
@@ -106,11 +110,27 @@ def find_images(root: Path) -> list[Path]:
                 found.append(path)
             elif os.path.commonpath([inside, os.path.realpath(path)]) != inside:
                 problems.append(f"{within}: a link out of the folder; put a copy in its place, or remove it")
+    problems += _label_problems([path.relative_to(root) for path in found])
     if not found and not problems:
         problems.append(f"there is no image in it, that is no file that ends in {', '.join(sorted(ENDINGS))}")
     if problems:
         raise DataError(f"The unlabelled images in {root} cannot be used:", problems)
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+
+
+def _label_problems(paths: Sequence[Path]) -> list[str]:
+    """Return what is wrong with folders called as those of labels are, whose files have names of other images."""
+    by_folder: defaultdict[Path, set[str]] = defaultdict(set)
+    names: set[str] = set()
+    for path in paths:
+        depth = next((i for i, part in enumerate(path.parts[:-1], start=1) if part.lower() in _OF_LABELS), None)
+        (names if depth is None else by_folder[Path(*path.parts[:depth])]).add(path.stem)
+    return [
+        f"{folder.as_posix()}/: {len(shared)} images in it have names of other images, so that they seem to be their "
+        "labels; set data.unlabelled to the folder of images, or move this one out of it"
+        for folder, stems in by_folder.items()
+        if (shared := stems & names)
+    ]
 
 
 def content_of(root: Path) -> str:

@@ -104,6 +104,18 @@ def test_names_of_images_and_of_folders_around_them_are_text(name: bytes, tmp_pa
     assert len(caught.value.problems) == 1 and "not text in UTF-8" in str(caught.value)
 
 
+def test_labels_of_the_images_are_no_unlabelled_images(tmp_path: Path) -> None:
+    for folder in ("images", "Masks/of", "target"):
+        for name in ("a", "b"):
+            write(tmp_path / folder / f"{name}.png", image(0, 4, 6))
+    write(tmp_path / "Masks/c.png", image(0, 4, 6))
+    with pytest.raises(DataError) as caught:
+        find_images(tmp_path)
+    (problem,) = caught.value.problems
+    assert problem.startswith("Masks/: 2 images in it have names of other images")
+    assert len(find_images(tmp_path / "Masks")) == 3, "which has been chosen"
+
+
 def test_a_folder_without_pictures_or_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no image in it"):
         find_images(tmp_path)
