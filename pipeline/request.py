@@ -96,10 +96,15 @@ class Request:
 
 def assignment(key: str, value: Any) -> str:
     """Return a change as `section.key=value`; the value is JSON-like and comes back equal when it is read."""
+    return f"{key}={in_one_line(value)}"
+
+
+def in_one_line(value: Any) -> str:
+    """Return a JSON-like value as YAML in one line."""
     import yaml
 
     text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), allow_unicode=True)
-    return f"{key}={text.removesuffix('...' + chr(10)).strip()}"
+    return text.removesuffix("...\n").strip()
 
 
 def waiting_text(run_dir: Path, minutes: float) -> str:

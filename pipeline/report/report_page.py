@@ -190,7 +190,7 @@ def _classes(document: Mapping[str, Any]) -> Table:
         for arm in arms:
             estimate = arm["per_class"][name]
             mark = "" if arm["name"] == REAL_ARM else wording.direction(estimate["delta_vs_real"])
-            style = {"▲": "gains", "▼": "loses"}.get(mark, "")
+            style = wording.STYLES.get(mark, "")
             cells.append(Cell(f"{percent(estimate['mean'])} {mark}".strip(), style=style))
         rows.append(cells)
     head = ["Class", "Pixels, %", *(arm["name"] for arm in arms)]

@@ -16,6 +16,8 @@ from scenepalette.training.monitor import COLLAPSES, SAME_IMAGE
 
 NO_VALUE = "\N{EN DASH}"
 SMALLEST_P = 0.001
+STYLES = {"▲": "gains", "▼": "loses"}
+"""How a report's page shows what `direction` returns."""
 MINUS = "\N{MINUS SIGN}"
 # A class below this IoU is not found in any useful sense, and its changes say little.
 NOT_FOUND = 0.05

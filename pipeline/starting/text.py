@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
+from scenepalette.pipeline.request import in_one_line
 
 WIDTH = 110
 
@@ -31,8 +31,7 @@ def recipe_text(
 def _lines(key: str, value: Any, comments: Mapping[str, Sequence[str]], path: str, depth: int) -> list[str]:
     lines, indent = _comment(comments.get(path, ()), depth), "  " * depth
     if not isinstance(value, Mapping):
-        text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), allow_unicode=True)
-        return [*lines, f"{indent}{key}: {text.removesuffix('...' + chr(10)).strip()}"]
+        return [*lines, f"{indent}{key}: {in_one_line(value)}"]
     lines.append(f"{indent}{key}:")
     for name, entry in value.items():
         lines += _lines(name, entry, comments, f"{path}.{name}", depth + 1)

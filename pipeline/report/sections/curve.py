@@ -310,7 +310,7 @@ def _cell(estimate: Mapping[str, Any]) -> Cell:
 
 
 def _signed(difference: Mapping[str, Any]) -> Cell:
-    style = {"▲": "gains", "▼": "loses"}.get(wording.direction(difference), "same")
+    style = wording.STYLES.get(wording.direction(difference), "same")
     return Cell(wording.points(difference["mean"]), wording.interval(difference, signed=True), style)
 
 

@@ -16,6 +16,7 @@ from scenepalette.pipeline.report.wording import (
     NOT_FOUND,
     ONE_SEED,
     SMALL_OBJECT,
+    STYLES,
     arm_named,
     direction,
     duration,
@@ -228,7 +229,7 @@ def _classes(document: Mapping[str, Any]) -> Table:
         ]
         if deltas:
             delta = deltas[name]
-            style = {"▲": "gains", "▼": "loses"}.get(direction(delta), "")
+            style = STYLES.get(direction(delta), "")
             shown = delta["mean"] is not None
             cells.append(Cell(estimated(delta), interval(delta, signed=True) if shown else "", style))
         rows.append(cells)

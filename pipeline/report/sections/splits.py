@@ -144,7 +144,7 @@ def extra_blocks(document: Mapping[str, Any]) -> list[Block]:
         for test in tests.values():
             miou, delta = test["arms"][arm["name"]]["miou"], test["arms"][arm["name"]]["delta_vs_real"]
             mark = wording.direction(delta)
-            style = {"▲": "gains", "▼": "loses"}.get(mark, "")
+            style = wording.STYLES.get(mark, "")
             cells.append(Cell(f"{wording.percent(miou['mean'])} {mark}".strip(), wording.interval(miou), style))
         rows.append(cells)
     head = ["Arm", *(f"{name}, mIoU % [95 %]" for name in tests)]
