@@ -545,7 +545,7 @@ def classes_of_class_file(
     """Return what a class file says of classes, of numbers and of colours in label images.
 
     Classes are in the order of their smallest label value. Without an id column, label values count from 0 in the order
-    of the rows; from 1 if 0 is ignored, and so on.
+    of the rows; from 1 if 0 is ignored and the first row stands for a class, and so on.
 
     Args:
         path: The file, for messages.
@@ -562,6 +562,15 @@ def classes_of_class_file(
     ignored = {*declared.ignore_ids, *ignore_ids}
     with_ids = any(row.id for row in rows)
     first = next(number for number in range(257) if number not in ignored)
+    if first and rows and not with_ids:
+        if rows[0].ignore:  # the row of what is ignored
+            first = 0
+        elif _plain(rows[0].name) in {*_NO_CLASS, "background"}:
+            problems.append(
+                f"the first row is '{rows[0].name}', and 0 is ignored (ignore_ids), so that rows without an id would "
+                f"count from {first}. If '{rows[0].name}' is the value 0, remove its row or give it ignore true; else "
+                "write each class's value into a column id"
+            )
     groups: dict[str, tuple[list[_ClassRow], list[int]]] = {}
     for place, row in enumerate(rows):
         ids = row.id if with_ids else [first + place]

@@ -41,6 +41,7 @@ _BACKGROUND = frozenset({"background", "bg", "back", "other", "others", "unlabel
 _MOSTLY_BACKGROUND = 25
 """Percentage of the pixels from which 255 is taken for the background and not for borders or what nobody labelled."""
 _ASK = "Set data.label_offset"
+_FIRST_IS_0 = "If the value 0 is that of the first row of the class file, give this row ignore true"
 _STATE_VALUES = "write the value of each class into a column id of the class file"
 
 
@@ -402,7 +403,7 @@ def _ask_for_offset(reading: LabelReading, numbers: _Numbers, never: frozenset[i
     if text := _question_of_unpublished(values, numbers, never) or _question_of_offset(values, numbers, now):
         return reading.refused(text)
     if numbers.own:
-        reading = _tell_first_classes(reading, numbers)
+        reading = _tell_last_class(_tell_first_classes(reading, numbers), numbers)
     if text := _question_of_train_ids(numbers, now) or _question_of_shifted_files(values, numbers):
         return reading.refused(text)
     if not now.wrong:
@@ -474,14 +475,19 @@ def _question_of_offset(values: LabelValues, numbers: _Numbers, now: _Fit) -> st
         there = f"moved by {by}, {' and '.join(fit.right)} are where images have them" if fit.right else ""
         text = (
             f"these labels seem {_moved(offset)} by {by}: {absent}{'; '.join(filter(None, [now.misplaced, there]))}. "
-            f"{_remedy_of_offset(offset, numbers, with_255)}{exchanged}"
+            f"{_remedy_of_offset(offset, values, numbers, with_255)}{exchanged}"
         )
         shifts.append((fit.score, text))
     return max(shifts, key=lambda shift: shift[0])[1] if shifts else ""
 
 
-def _remedy_of_offset(offset: int, numbers: _Numbers, with_255: bool) -> str:
+def _remedy_of_offset(offset: int, values: LabelValues, numbers: _Numbers, with_255: bool) -> str:
     """Return what to do about labels that seem shifted: 255 may have been the first class, or unlabelled."""
+    if offset == 1 and _count_from_1(values, numbers):
+        return (
+            f"{_FIRST_IS_0}; if labels are reduced, {_STATE_VALUES}; or set data.label_offset to 0 to read them as "
+            "they are"
+        )
     if offset != 1 or not with_255:
         return f"{_ASK} to {offset} if so, or to 0 to read them as they are"
     add = (
@@ -511,6 +517,22 @@ def _tell_first_classes(reading: LabelReading, numbers: _Numbers) -> LabelReadin
     classes = "the first class" if first == 1 else "the first classes"
     return reading.noted(
         f"No label shows {shown}, {classes}. If ids count from {first}, set data.label_offset to -{first}."
+    )
+
+
+def _count_from_1(values: LabelValues, numbers: _Numbers) -> bool:
+    """Tell whether classes have the values from 1 as 0 is ignored, from which rows without ids then count."""
+    return numbers.own and 0 in values.ignored and values.ids.keys() == set(range(1, len(numbers.table) + 1))
+
+
+def _tell_last_class(reading: LabelReading, numbers: _Numbers) -> LabelReading:
+    """Note that no label shows the last class where classes count from 1, as where 0 is the first row and ignored."""
+    last = len(numbers.table)
+    if not _count_from_1(reading.values, numbers) or 0 not in numbers.seen or last in numbers.seen:
+        return reading
+    return reading.noted(
+        f"0 is ignored, so that classes count from 1, and no label shows {last} ({numbers.table.names[-1]}), the last "
+        f"class. {_FIRST_IS_0}."
     )
 
 

@@ -38,7 +38,9 @@ def labels_by_image(
     if (suffix := options.label_suffix) is not None:
         others = [path for key, path in labels.items() if not key.endswith(suffix)]
         search.pass_over(others, f"no name like *{suffix}.*, as data.label_suffix says")
-        return {key.removesuffix(suffix): path for key, path in labels.items() if key.endswith(suffix)}
+        named = {key.removesuffix(suffix): path for key, path in labels.items() if key.endswith(suffix)}
+        # Images may have an addition of their own: x_leftImg8bit beside x_gtFine_labelIds.
+        return named if images.keys() & named.keys() or not named else _without_affixes(search, images, named)
     exact = images.keys() & labels.keys()
     left = labels.keys() - exact
     if not left or not images:
@@ -55,7 +57,7 @@ def labels_by_image(
         if suffix not in further and (count >= _LEAST_SUFFIXED or is_label_word(suffix))
     }
     are_rivals = any(sum(base + suffix in names for suffix in fitting) > 1 for base in shape)
-    if len(fitting) > 1 and (are_rivals or not exact):
+    if len(fitting) > 1 and (are_rivals or not (exact or all(map(is_label_word, fitting)))):
         best = best_suffix(fitting, search.root)
         fitting = {best: fitting[best]}
     renamed = {key: labels[key] for key in exact}
@@ -125,18 +127,19 @@ def is_label_word(suffix: str) -> bool:
 
 def _without_affixes(search: Search, images: Mapping[str, Path], labels: dict[str, Path]) -> dict[str, Path]:
     """Return the labels by the keys of their images where both have something of their own: x_sat, x_mask."""
-    before, behind = _affixes(images)
     label_before, label_behind = _affixes(labels)
-    image_keys = {_core(key, before, behind): key for key in images}
     label_keys = {_core(key, label_before, label_behind): key for key in labels}
-    both = image_keys.keys() & label_keys.keys() - {""}
-    if len(both) < _LEAST_SUFFIXED or len(image_keys) < len(images) or len(label_keys) < len(labels):
-        return labels
-    search.note(
-        f"{len(both)} images are named {before}*{behind} and their labels {label_before}*{label_behind}; what is at * "
-        "pairs them"
-    )
-    return {image_keys.get(core, key): labels[key] for core, key in label_keys.items()}
+    for before, behind in (_affixes(images), ("", "")):  # mask_img1 is the label of img1, too
+        image_keys = {_core(key, before, behind): key for key in images}
+        both = image_keys.keys() & label_keys.keys() - {""}
+        if len(both) < _LEAST_SUFFIXED or len(image_keys) < len(images) or len(label_keys) < len(labels):
+            continue
+        search.note(
+            f"{len(both)} images are named {before}*{behind} and their labels {label_before}*{label_behind}; what is "
+            "at * pairs them"
+        )
+        return {image_keys.get(core, key): labels[key] for core, key in label_keys.items()}
+    return labels
 
 
 def _affixes(keys: Iterable[str]) -> tuple[str, str]:

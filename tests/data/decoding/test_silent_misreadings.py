@@ -215,3 +215,52 @@ def test_of_labels_of_equal_channels_nothing_is_said_of_where_classes_lie(tmp_pa
 
     (note,) = set(notes_of(write_folder(tmp_path, save)))
     assert note.endswith("all equal: one of them is read.")
+
+
+NAMELESS = ("k0", "k1", "k2", "k3")
+
+
+def class_list(names: Sequence[str], **ignore: str) -> str:
+    return "name,ignore\n" + "".join(f"{name},{ignore.get(name, '')}\n" for name in names)
+
+
+@pytest.mark.parametrize("first", ["background", "Unlabelled", "void"])
+def test_a_first_row_that_seems_to_be_the_ignored_0_is_asked_about(tmp_path: Path, first: str) -> None:
+    # Counted from 1, every class would be read as the one before it.
+    root = write_folder(tmp_path, in_rows(1, 2, 3, 4), classes=class_list([first, *NAMELESS]))
+    ignored = LabelSettings(ignore_ids=(0,))
+    with pytest.raises(DataError, match=f"the first row is '{first}', and 0 is ignored .* would count from 1"):
+        opened(root, ignored)
+    for remedy in (class_list(NAMELESS), class_list([first, *NAMELESS], **{first: "true"})):
+        (root / "classes.csv").write_text(remedy)
+        assert wrong_pixels(opened(root, ignored)) == 0
+
+
+def test_a_first_row_of_what_is_ignored_is_the_ignored_0(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, in_rows(1, 2, 3, 4), classes=class_list(["void", *NAMELESS], void="true"))
+    for labels in (AS_FOUND, LabelSettings(ignore_ids=(0,))):
+        assert wrong_pixels(opened(root, labels)) == 0
+
+
+@pytest.mark.parametrize("names", [("sky", "road", "car", "tree"), NAMELESS])
+def test_ignoring_the_value_of_the_first_row_is_told_to_be_said_in_that_row(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    def truth(index: int) -> np.ndarray:
+        label = scene(index)
+        return np.where(label == 0, 255, label - 1).astype(np.uint8)
+
+    def save(path: Path, label: np.ndarray, index: int) -> None:
+        Image.fromarray(scene(index)).save(path)
+
+    root = write_folder(tmp_path, save, truth=truth, classes=class_list(names))
+    ignored = LabelSettings(ignore_ids=(0,))
+    said = "If the value 0 is that of the first row of the class file, give this row ignore true"
+    if names == NAMELESS:
+        (note,) = {note for dataset in opened(root, ignored) for note in dataset.notes}
+        assert f"no label shows 4 ({names[-1]}), the last class. {said}" in note
+    else:
+        with pytest.raises(DataError, match=f"seem reduced by one: .*{said}"):
+            opened(root, ignored)
+    (root / "classes.csv").write_text(class_list(names, **{names[0]: "true"}))
+    assert wrong_pixels(opened(root, ignored), truth) == 0

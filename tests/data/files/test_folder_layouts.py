@@ -174,6 +174,32 @@ def test_between_two_suffixes_of_some_labels_the_user_chooses(tmp_path: Path) ->
         open_folder(root, "train")
 
 
+def test_two_words_for_labels_of_different_images_are_read(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/labels/i{n}.png")
+    for number in TRAIN:
+        path = root / f"train/labels/i{number:03d}.png"
+        path.rename(path.with_stem(f"{path.stem}{('_mask', '_gt')[number % 2]}"))
+    assert numbers(root, "train") == TRAIN
+    assert [note.partition(" are")[0] for note in open_folder(root, "train").notes] == ["6 labels"] * 2
+
+
+@pytest.mark.parametrize("image", ["{s}/images/IMG{n}.png", "{s}/images/2026-01-{n}.png"])
+def test_labels_may_begin_with_a_word_before_the_names_of_their_images(tmp_path: Path, image: str) -> None:
+    label = image.replace("images/", "labels/mask_")
+    root = made(tmp_path / "data", image, label)
+    assert (numbers(root, "train"), numbers(root, "val")) == (TRAIN, VAL)
+    assert "their labels mask_" in open_folder(root, "train").notes[0]
+
+
+def test_a_suffix_is_enough_where_images_have_one_of_their_own(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "{s}/images/i{n}_leftImg8bit.png", "{s}/labels/i{n}_labelIds.png")
+    made(root, "{s}/images/i{n}_leftImg8bit.png", "{s}/labels/i{n}_instanceIds.png")
+    with pytest.raises(DataError):
+        open_folder(root, "train")
+    options = FolderOptions(label_suffix="_labelIds")
+    assert (numbers(root, "train", options), numbers(root, "val", options)) == (TRAIN, VAL)
+
+
 @pytest.mark.parametrize("name", ["i000_1", "i0001", "i000_color"])
 def test_a_label_of_another_image_is_not_taken_for_one_with_a_suffix(tmp_path: Path, name: str) -> None:
     root = made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/labels/i{n}.png")
