@@ -66,6 +66,7 @@ _LIST_KEYS = ("names", "labels", "categories", "id2label", "label2id", "CLASSES"
 _RED_GREEN_BLUE = r"\d{1,3}[ ,\t]+\d{1,3}[ ,\t]+\d{1,3}"
 _COLOURED_LINES = (
     rf"(?P<name>[^:]+):\s*(?P<color>{_RED_GREEN_BLUE})\s*(:.*)?",
+    rf"(?P<name>\d+[ ,\t]+[^\d\s].*[^\d\s,])[ ,\t]+(?P<color>{_RED_GREEN_BLUE})[ ,\t]+(0|255)",
     rf"(?P<color>{_RED_GREEN_BLUE})[ ,\t]+(?P<name>\S.*)",
     rf"(?P<name>.*\S)[ ,\t]+(?P<color>{_RED_GREEN_BLUE})",
 )
@@ -223,7 +224,8 @@ def _parse_lines(text: str) -> list[dict[str, Any]]:
     """Return the classes of a text without a header, a line each.
 
     Read are names in the order of their label values, "3 car", "3: car" or "car 3", "0 0 142 car", "car 0 0 142" or
-    "3 car 0 0 142", and the "car:0,0,142::" of CVAT's labelmap.txt. LabelMe's "__ignore__" stands for no class.
+    "3 car 0 0 142", also with an opacity of 0 or 255 behind it, as FreeSurfer writes, and the "car:0,0,142::" of CVAT's
+    labelmap.txt. LabelMe's "__ignore__" stands for no class.
     """
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith(("#", "//")) and line != "__ignore__"]

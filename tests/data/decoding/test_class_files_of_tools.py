@@ -30,6 +30,8 @@ COLOURED = {
     "label_colors.txt": "".join(f"{r} {g} {b}\t\t{n}\n" for n, (r, g, b) in CLASSES),
     "behind.txt": "".join(f"{n} {r} {g} {b}\n" for n, (r, g, b) in CLASSES),
     "numbered.txt": "".join(f"{k} {n} {r} {g} {b}\n" for k, (n, (r, g, b)) in reversed([*enumerate(CLASSES)])),
+    "lut.txt": "#No. Name R G B A\n"
+    + "".join(f"{k}  {n}  {r} {g} {b} 0\n" for k, (n, (r, g, b)) in enumerate(CLASSES)),
     "table.tsv": "name\tr\tg\tb\n" + "".join(f"{n}\t{r}\t{g}\t{b}\n" for n, (r, g, b) in CLASSES),
     "alpha.csv": "name,color\n" + "".join(f"{n},{r} {g} {b} 255\n" for n, (r, g, b) in CLASSES),
     "alpha_hex.csv": "name,color\n" + "".join(f"{n},#{r:02x}{g:02x}{b:02x}ff\n" for n, (r, g, b) in CLASSES),
