@@ -33,7 +33,11 @@ FORMATS: dict[str, tuple[str, ...]] = {
 """The formats that are read, by Pillow's names, and the extensions of each; AVIF where Pillow was built with it. Other
 decoders start programs (EPS) or are rarely looked at, and are never let near a file."""
 ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings)
-UNREAD = {".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF", ".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".dng": "raw"}
+UNREAD = {
+    **{".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF", ".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".tga": "TGA"},
+    **{".exr": "OpenEXR", ".dcm": "DICOM", ".psd": "Photoshop"},
+    **dict.fromkeys((".dng", ".nef", ".cr2", ".arw"), "raw"),
+}
 """Extensions of images in formats that are not read; those of them that are in `ENDINGS` are."""
 READ_FORMATS = f"PNG, JPEG, TIFF, BMP, WebP, GIF{', AVIF' if 'AVIF' in FORMATS else ''} and PNM"
 _SHOWN_FORMATS = {"WEBP": "WebP", "PPM": "PNM", "MPO": "JPEG"}

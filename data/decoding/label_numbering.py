@@ -297,7 +297,8 @@ def _decide_255(reading: LabelReading, numbers: _Numbers) -> LabelReading:
             f"ignored pixels unless the class file says otherwise. {_STATE_VALUES.capitalize()}"
         )
     with_1 = [name for name, seen in numbers.of_files.items() if 1 in seen]
-    with_255 = [name for name, seen in numbers.of_files.items() if IGNORE_ID in seen]
+    # A label of nothing but 255 is an empty tile: it says nothing of what 255 is in others.
+    with_255 = [name for name, seen in numbers.of_files.items() if IGNORE_ID in seen and len(seen) > 1]
     if count == 2 and with_255 and with_1 and set(with_255).isdisjoint(with_1):
         return reading.refused(
             f"{counted(len(with_1), 'label has', 'labels have')} 0 and 1 (such as {with_1[0]}), {len(with_255)} 0 and "
@@ -400,7 +401,11 @@ def _ask_for_offset(reading: LabelReading, numbers: _Numbers, never: frozenset[i
     if not numbers.seen or IGNORE_ID in values.ids or reading.snapped:
         return reading
     now = _fit(values, numbers)
-    if text := _question_of_unpublished(values, numbers, never) or _question_of_offset(values, numbers, now):
+    if text := (
+        _question_of_shifted_files(values, numbers, beside_others=True)
+        or _question_of_unpublished(values, numbers, never)
+        or _question_of_offset(values, numbers, now)
+    ):
         return reading.refused(text)
     if numbers.own:
         reading = _tell_last_class(_tell_first_classes(reading, numbers), numbers)
@@ -456,7 +461,7 @@ def _question_of_offset(values: LabelValues, numbers: _Numbers, now: _Fit) -> st
         exchanged = f". If {one} was exchanged with another class instead ({seem}), correct it"
     last = max(values.ids)
     with_255 = IGNORE_ID in numbers.seen - values.ignored
-    shifts: list[tuple[int, str]] = []
+    shifts: dict[int, tuple[_Fit, str]] = {}
     for offset in (1, -1, 2, -2):
         shifted = values.shifted(offset)
         # What was counted up with the classes, but is none, was unlabelled.
@@ -477,8 +482,13 @@ def _question_of_offset(values: LabelValues, numbers: _Numbers, now: _Fit) -> st
             f"these labels seem {_moved(offset)} by {by}: {absent}{'; '.join(filter(None, [now.misplaced, there]))}. "
             f"{_remedy_of_offset(offset, values, numbers, with_255)}{exchanged}"
         )
-        shifts.append((fit.score, text))
-    return max(shifts, key=lambda shift: shift[0])[1] if shifts else ""
+        shifts[offset] = fit, text
+    if not shifts:
+        return ""
+    # Of many classes, some lie where images have them by chance; and labels are seldom moved by two.
+    first, *others = sorted(shifts, key=lambda offset: (abs(offset), -shifts[offset][0].score))
+    also = "; ".join(f"{offset} ({' and '.join(shifts[offset][0].right)})" for offset in others)
+    return shifts[first][1] + (f". Classes would be where images have them with {also} as well" if also else "")
 
 
 def _remedy_of_offset(offset: int, values: LabelValues, numbers: _Numbers, with_255: bool) -> str:
@@ -553,22 +563,32 @@ def _question_of_train_ids(numbers: _Numbers, now: _Fit) -> str:
     )
 
 
-def _question_of_shifted_files(values: LabelValues, numbers: _Numbers) -> str:
+def _question_of_shifted_files(values: LabelValues, numbers: _Numbers, *, beside_others: bool = False) -> str:
     """Return what to ask where some files alone seem shifted by one, as where two people made labels, or nothing.
 
     One seems so if classes of it lie where images do not have them and, moved by one, two such classes or more lie
     where images have them and none does not. By chance, as many seem raised as reduced. Of the 468 labels of CamVid
     none seems either.
+
+    Args:
+        values: What numbers mean as they are.
+        numbers: Those of the labels.
+        beside_others: Whether to ask only if many other files seem right, so that no offset fits all.
     """
     found: dict[int, list[str]] = {-1: [], 1: []}
+    fitting = 0
     for name, heights in numbers.heights_of.items():
-        if not _placed(values, heights, numbers.at_the_top)[1]:
+        right, wrong = _placed(values, heights, numbers.at_the_top)
+        if not wrong:
+            fitting += len(right) >= _CLEARLY
             continue
         for offset, names in found.items():
             right, wrong = _placed(values.shifted(offset), heights, numbers.at_the_top)
             if len(right) >= _CLEARLY and not wrong:
                 names.append(name)
     least = max(_LEAST_FILES_SHIFTED, _LEAST_PART_SHIFTED * len(numbers.of_files))
+    if beside_others and fitting < max(least, (1 - _MOST_PART_SHIFTED) * len(numbers.of_files)):
+        return ""
     for offset, names in found.items():
         if len(names) >= max(least, _BEYOND_CHANCE * len(found[-offset])):
             return (

@@ -264,7 +264,10 @@ class LabelReading:
                 "As red + 256 green they are class * 1000 + number, as panoptic files hold: `scenepalette import` "
                 "reads these with the JSON file beside them (--from coco)"
             )
-        if channel := self._channel_of_ids(_codes_of(label)):
+        codes = _codes_of(label)
+        if (codes == grey_code(codes & 255)).all() and self.values.allowed[codes & 255].all():
+            return "Its channels are equal, and all their values are ids: save it with one channel, if they are"
+        if channel := self._channel_of_ids(codes):
             return f"If ids are in one channel, set data.label_encoding to it: all values of {channel} are ids"
         if len(strange) > _MANY_COLOURS:
             return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from label_situations import COLOURS, Save, rotated, save_palette, scene, two, w
 from PIL import Image
 
 from scenepalette.common.errors import DataError
+from scenepalette.data.datasets import open_dataset
+from scenepalette.data.decoding.class_files import packaged_table
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.files.image_files import PairedFiles
 from scenepalette.data.readers.folder import open_folder
@@ -264,3 +267,50 @@ def test_ignoring_the_value_of_the_first_row_is_told_to_be_said_in_that_row(
             opened(root, ignored)
     (root / "classes.csv").write_text(class_list(names, **{names[0]: "true"}))
     assert wrong_pixels(opened(root, ignored), truth) == 0
+
+
+def test_tiles_of_nothing_but_255_are_left_out_beside_labels_of_0_and_1(tmp_path: Path) -> None:
+    def save(path: Path, label: np.ndarray, index: int) -> None:
+        Image.fromarray(np.full_like(label, 255) if index % 4 == 0 else label).save(path)
+
+    root = write_folder(tmp_path, save, truth=two, classes="name\nbackground\nobject\n")
+    datasets = opened(root)
+    assert [len(dataset) for dataset in datasets] == [6, 3] and wrong_pixels(datasets, two) == 0
+
+
+def test_ids_of_equal_channels_beside_labels_of_colours_are_to_be_saved_with_one(tmp_path: Path) -> None:
+    def save(path: Path, label: np.ndarray, index: int, *, channels: bool = True) -> None:
+        ids = np.repeat(label[..., None], 3, 2) if channels else label
+        Image.fromarray(COLOURS[label] if index % 2 else ids).save(path)
+
+    root = write_folder(tmp_path, save)
+    assert "Its channels are equal, and all their values are ids: save it with one channel" in refusal(root)
+    write_folder(tmp_path, partial(save, channels=False))
+    assert wrong_pixels(opened(root)) == 0
+
+
+def test_where_one_split_alone_is_reduced_its_labels_are_named(tmp_path: Path) -> None:
+    # An offset for all would misread the other.
+    for split, count in (("training", 8), ("validation", 4)):
+        for index in range(count):
+            value = np.array([2, 6, 20, 4], np.uint8)[scene(index)]  # sky, road, car, tree
+            value[:2, :4] = 255
+            published = np.where(value == 255, 0, value + 1).astype(np.uint8)
+            for part, pixels in (("images", COLOURS[scene(index)]), ("annotations", value)):
+                (tmp_path / part / split).mkdir(parents=True, exist_ok=True)
+                raw = part == "annotations" and split == "validation"
+                path = tmp_path / part / split / f"ADE_{split[:5]}_{index:08d}.{'jpg' if part == 'images' else 'png'}"
+                Image.fromarray(published if raw else pixels).save(path)
+    with pytest.raises(DataError) as caught:
+        open_dataset("ade20k", "train", tmp_path)
+    text = str(caught.value)
+    assert "8 of 12 labels (such as annotations/training/" in text and "seem reduced by one, the others not" in text
+    assert "Add 1 to the values of these files" in text
+
+
+def test_where_two_offsets_fit_the_smaller_goes_first_and_both_are_named(tmp_path: Path) -> None:
+    # As ADE20K is published, with the names of its classes from 0: two further on are a ceiling and grass.
+    names = "name\n" + "".join(f"{entry.name}\n" for entry in packaged_table("ade20k").classes)
+    text = refusal(write_folder(tmp_path, in_rows(3, 7, 21, 5), classes=names))
+    assert "seem raised by one" in text and "Set data.label_offset to -1 if so" in text
+    assert "Classes would be where images have them with 2 (ceiling and grass) as well" in text
