@@ -227,7 +227,7 @@ class Search:
                 "arms": list(extent.arms),
                 "seeds": list(extent.seeds),
                 "steps": _rounded(part * recipe["segmenters"]["steps"]),
-                "class_weights": "median-frequency",
+                "class_weights": "root-median-frequency",
             },
             "report": {"evaluated_pairs": min(400, pairs)},
         }

@@ -168,8 +168,8 @@ def propose(
                 if rare
                 else ["No evaluated class is too rare to learn."]
             ),
-            "median-frequency has no weight for a class without a training pixel; it can be used once each has some: "
-            f"none in {len(train)} training images of {short(', '.join(absent), 200)}."
+            "root-median-frequency has no weight for a class without a training pixel; it can be used once each has "
+            f"some: none in {len(train)} training images of {short(', '.join(absent), 200)}."
             if absent
             else "none takes all pixels as equal.",
         ],
