@@ -169,7 +169,7 @@ def _place_of_split(search: Search, split: str, options: FolderOptions) -> _Plac
     top = _folders(search, ".")
     own = _one_of(search, top, SPLIT_FOLDERS[split])
     # One that is empty may be left of folders that were moved up, to be divided.
-    if own is not None and any(os.scandir(search.root / own)):
+    if own is not None and any((search.root / own).iterdir()):
         return _place_in_own_folder(search, top, split, own, options)
     images = _beside(search, top, split, IMAGE_FOLDERS, None)
     labels = _beside(search, top, split, LABEL_FOLDERS, options.label_folder)
