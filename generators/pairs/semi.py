@@ -25,6 +25,7 @@ class Semi(PairKind):
             synthetic="semi",
             trust="mask",
         ),
+        "semi-alone": Arm("images regenerated on real layouts alone (GAN-train)", real="none", synthetic="semi"),
         "semi-advent": Arm(
             "real pairs and images regenerated on real layouts, AdvEnt", synthetic="semi", adaptation="advent"
         ),

@@ -77,7 +77,7 @@ def test_gan_train_learns_nothing_from_real_pairs(finished_run: Path, tiny_confi
 
 def test_an_arm_is_identified_by_what_it_has_a_use_for(tiny_values: dict[str, Any]) -> None:
     """Another share of generated pairs must not train `real` again, nor other rare classes any arm but copy-paste."""
-    tiny_values["segmenters"]["arms"] = ["real", "syn", "semi", "copy-paste", "real-long"]
+    tiny_values["segmenters"]["arms"] = ["real", "syn", "semi", "semi-alone", "copy-paste", "real-long"]
 
     def units(**changes: Any) -> dict[str, SegmenterUnit]:
         config = make_config({**tiny_values, "segmenters": {**tiny_values["segmenters"], **changes}})
@@ -93,7 +93,7 @@ def test_an_arm_is_identified_by_what_it_has_a_use_for(tiny_values: dict[str, An
     assert changed(statistics_images=3) == {"real", "semi", "copy-paste", "real-long"}
     assert changed(prior_correction=True) == {"semi", "copy-paste"}
     assert changed(prior_correction=False) == changed(validation_images=0) == set()
-    assert [unit.steps for unit in before.values()] == [2, 2, 2, 2, 4]
+    assert [unit.steps for unit in before.values()] == [2, 2, 2, 2, 2, 4]
     config = make_config({**tiny_values, "segmenters": {**tiny_values["segmenters"], "synthetic_share": 0.4}})
     assert arm_settings(config.segmenters, "real") == arm_settings(make_config(tiny_values).segmenters, "real")
     assert arm_settings(config.segmenters, "semi").synthetic_share == 0.4
