@@ -126,6 +126,16 @@ class ImageGenerator(nn.Module, ABC):
             )
         return torch.where(region[:, None], other, noise)
 
+    def noise_of_image(self, noise: Tensor, image: Tensor, label_map: Tensor) -> Tensor:
+        """Return noise with which a part of a real image is painted: the drawn one, unless overridden.
+
+        Args:
+            noise: Result of `sample_noise`.
+            image: B3HW in [-1, 1].
+            label_map: BKHW, one-hot where the image stays as it is and 0 elsewhere.
+        """
+        return noise
+
     def export(self, folder: Path) -> None:
         """Write trained weights into a folder as other tools read them too; does nothing unless overridden."""
 

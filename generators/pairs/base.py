@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from scenepalette.common.randomness import epoch_batch, numpy_generator, torch_generator
-from scenepalette.data.arrays import Pairs, images_to_uint8
+from scenepalette.data.arrays import Pairs, images_from_uint8, images_to_uint8
 from scenepalette.data.device.transfer import to_device
 from scenepalette.data.labels import one_hot
 from scenepalette.data.shards.kinds import KindCard
@@ -213,7 +213,7 @@ class PairMaker:
     def _batch(self, indices: list[int]) -> list[Row]:
         randoms = [numpy_generator(self.seed, "generate", self.kind.name, index) for index in indices]
         layouts = self.kind.layouts(self, indices, randoms)
-        images = images_to_uint8(self._images(layouts.painted, indices))
+        images = images_to_uint8(self._images(layouts, indices))
         if layouts.composites is not None:
             feather = self.feather or usual_feather(self.train.size)
             pairs = zip(layouts.composites, images, strict=True)
@@ -351,10 +351,16 @@ class PairMaker:
             tuple(names[each.class_id] for each in placements), (*source, *(each.segment.id for each in placements))
         )
 
-    def _images(self, layout: Tensor, indices: list[int]) -> Tensor:
+    def _images(self, layouts: Layouts, indices: list[int]) -> Tensor:
         """Return the images of layouts, B3HW on the device."""
-        layout = to_device(layout.to(torch.uint8), self.fabric.device).long()
+        device = self.fabric.device
+        layout = to_device(layouts.painted.to(torch.uint8), device).long()
         generators = [torch_generator(self.seed, "generate", self.kind.name, "noise", index) for index in indices]
         noise = self.image_generator.sample_noise(self.noise_scheme, layout, generators)
         condition = one_hot(layout, self.num_classes)
+        if layouts.composites is not None:  # what is painted should look like the real image around it
+            real = images_from_uint8(np.stack([part.image for part in layouts.composites]))
+            unchanged = torch.from_numpy(np.stack([part.unchanged for part in layouts.composites]))
+            shown = condition * to_device(unchanged, device)[:, None]
+            noise = self.image_generator.noise_of_image(noise, to_device(real, device), shown)
         return self.image_generator(condition, noise)

@@ -200,9 +200,8 @@ class Editor:
         image = self.train.batch([index])[0].to(device)
         label_map = one_hot(layout, self.table.num_classes)
         with torch.inference_mode():
-            codes = generator.encode(image, label_map)
             drawn = painter.noise(layout, self.run.config.seed, "edit", "style")
-            return generator.replace_codes(codes, drawn, generator.is_absent(label_map))
+            return generator.noise_of_image(drawn, image, label_map)
 
     def _require(self, unit: str) -> None:
         folder, units = self.run.run_dir / unit, self.run.units

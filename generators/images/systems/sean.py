@@ -116,9 +116,7 @@ class SeanGenerator(ImageGenerator):
     To edit a photograph, encode it, give classes that it lacks or that shall look otherwise another code, and generate
     with the edited layout::
 
-        codes = generator.encode(image, label_map)
-        drawn = generator.sample_noise(None, label, random)
-        codes = generator.replace_codes(codes, drawn, generator.is_absent(label_map))
+        codes = generator.noise_of_image(generator.sample_noise(None, label, random), image, label_map)
         edited = generator(edited_label_map, codes)
     """
 
@@ -195,6 +193,10 @@ class SeanGenerator(ImageGenerator):
             classes: bool BK, the classes to replace.
         """
         return torch.where(classes[..., None], other, codes)
+
+    def noise_of_image(self, noise: Tensor, image: Tensor, label_map: Tensor) -> Tensor:
+        """Return the image's own codes, and drawn ones for classes that it does not show."""
+        return self.replace_codes(self.encode(image, label_map), noise, self.is_absent(label_map))
 
     @torch.no_grad()
     def finish(self, source: BatchSource) -> None:

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from drawn_scenes import MAN, ROAD, SIGN, SIZE, SKY, VOID, WALK, pairs_of, put, scene
 from scenepalette.data.arrays import Pairs
@@ -70,6 +72,28 @@ def test_outside_the_dilated_box_image_and_label_are_the_sources_bit_by_bit(make
         assert not changed[~inside].any()
         assert set(np.unique(row.label[changed])) <= {MAN, SIGN}
         assert row_problems(row) == []
+
+
+def test_the_generator_is_shown_the_real_image_but_for_what_was_inserted(maker: PairMaker) -> None:
+    shown: list[tuple[Tensor, Tensor]] = []
+
+    class Noting(OasisGenerator):
+        def noise_of_image(self, noise: Tensor, image: Tensor, label_map: Tensor) -> Tensor:
+            shown.append((image, label_map))
+            return noise
+
+    noting = replace(maker, image_generator=Noting(6, (3, 4), 4, 4, 5, 6).eval())
+    rows = list(noting.rows(0, 4, 4))
+    ((images, label_maps),) = shown
+    for row, image, label_map in zip(rows, images, label_maps, strict=True):
+        source = noting.train.ids.index(str(row.source_id))
+        assert torch.equal(image, noting.train.batch([source])[0][0])
+        real = noting.filled_labels[source]
+        changed = (row.label != real) & (row.label != 255)
+        assert changed.any() and np.array_equal(label_map.sum(dim=0).numpy() == 0, changed)
+        assert np.array_equal(label_map.argmax(dim=0).numpy()[~changed], real[~changed])
+    list(replace(noting, kind=PAIR_KINDS["semi"]).rows(0, 4, 4))
+    assert len(shown) == 1
 
 
 def test_rows_say_what_was_inserted_and_where_it_comes_from(maker: PairMaker) -> None:

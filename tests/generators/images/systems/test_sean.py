@@ -153,7 +153,7 @@ def test_an_edit_keeps_the_appearance_of_the_rest() -> None:
     image = torch.rand(1, 3, 96, 128) * 2 - 1
     codes = generator.encode(image, one_hot(label, 3))
     assert generator.is_absent(one_hot(label, 3)).tolist() == [[False, False, True]]
-    borrowed = generator.replace_codes(codes, torch.ones_like(codes), generator.is_absent(one_hot(label, 3)))
+    borrowed = generator.noise_of_image(torch.ones_like(codes), image, one_hot(label, 3))
     assert torch.equal(borrowed[:, :2], codes[:, :2]) and (borrowed[:, 2] == 1).all()
     before = generator(one_hot(label, 3), borrowed)
     difference = (generator(one_hot(edited, 3), borrowed) - before).abs().mean(dim=1)
