@@ -88,7 +88,8 @@ class ArmStatistics:
         delta_rare: The same for `miou_rare`.
         per_class_delta: The same for each class.
         p_value: Two-sided p-value of `delta`; nan for "real".
-        p_adjusted: The same by Holm's procedure among all contrasts but the primary one; nan for "real".
+        p_adjusted: The same by Holm's procedure among all contrasts but a primary one that these images did not choose;
+            nan for "real".
     """
 
     name: str
@@ -130,7 +131,7 @@ class PrimaryContrast:
         miou: Difference of mIoU.
         miou_rare: Difference of mIoU over the rare classes.
         per_class: Difference of each class.
-        p_value: Two-sided p-value of `miou`; it belongs to no family and is not adjusted.
+        p_value: Two-sided p-value of `miou`; where these images chose, it holds for every pair of arms as well.
         seeds: Seeds that both arms were trained with.
         generator_seeds: Seeds of the generators whose pairs the treatment took; none where they are not known.
         seed_deviation: Standard deviation of `miou` between paired seeds; nan with one.
@@ -210,7 +211,9 @@ def compare(
     primary = _primary_contrast(scores, runs, eval_ids, treatments, controls)
     others = [name for name in scores.samples if name != REAL_ARM]
     p_values = {name: scores.p_value(name, REAL_ARM) for name in others}
-    in_family = [name for name in others if primary is None or (name, REAL_ARM) != (primary.treatment, primary.control)]
+    # The best of several arms by the images that judge it is no single contrast: it stays in the family.
+    apart = None if primary is None or primary.chosen_on == "these images" else (primary.treatment, primary.control)
+    in_family = [name for name in others if (name, REAL_ARM) != apart]
     adjusted = dict(zip(in_family, holm([p_values[name] for name in in_family]), strict=True))
     nan = float("nan")
 

@@ -239,8 +239,8 @@ def cautions(document: Mapping[str, Any]) -> list[str]:
     arms, bootstrap, aic = document["arms"], document["bootstrap"], document["palettes"]["aic"]
     real, compared = arm_named(document, REAL_ARM), len(arms) - 1
     primary = document.get("primary")
-    # The primary contrast is in no family; against real, it is one of these comparisons.
-    family = compared - bool(primary and primary["control"] == REAL_ARM)
+    # A primary contrast that these images did not choose is in no family; against real, it is one of these comparisons.
+    family = compared - bool(primary and primary["control"] == REAL_ARM and primary["chosen_on"] != "these images")
     real_images, real_classes = real["images_per_step"], real["per_class"]
     single = bootstrap["arms_with_one_seed"]
     few = [arm["name"] for arm in arms if 1 < len(seeds_of(arm)) < 5]
@@ -398,9 +398,21 @@ def method(document: Mapping[str, Any]) -> str:
         f"ones for all arms,{generators} and of the seeds, drawn in pairs where arms have the same; "
         "they are widened for how few of these there are. An arm "
         "gains or loses only where the interval of its difference from real leaves out zero and the p-value, adjusted "
-        "for the number of arms by Holm's procedure, is below 0.05. The primary contrast was named before the run and "
-        "is not adjusted."
+        f"for the number of arms by Holm's procedure, is below 0.05.{_of_primary(document)}"
     )
+
+
+def _of_primary(document: Mapping[str, Any]) -> str:
+    """What the correction is for the primary contrast, by what chose its arms; nothing where there is none."""
+    primary = document.get("primary")
+    if primary is None:
+        return ""
+    return {
+        "nothing": " The primary contrast was named before the run and is not adjusted.",
+        "validation": " The arms of the primary contrast were chosen on other images; it is not adjusted.",
+        "these images": " The arms of the primary contrast were chosen on these images; its interval on page one is "
+        "widened for the choice.",
+    }[primary["chosen_on"]]
 
 
 def _subject(names: Sequence[str], arms: Sequence[Any], one: str, many: str) -> str:

@@ -83,7 +83,7 @@ from scenepalette.training.settings import settings_of_result
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-VERSION = 2
+VERSION = 3
 SHOWN_PAIRS = 8
 SHOWN_FAILURES = 3
 GENERATOR_STAGES = ("palettes", "layouts", "images", "finetuned")

@@ -247,6 +247,22 @@ def test_the_primary_contrast_is_in_no_family() -> None:
     assert compare(runs, (0, 1), 300, 0, treatments=(), controls=("real",)).primary is None
 
 
+def test_the_best_arm_by_the_reported_images_is_corrected_like_the_others() -> None:
+    runs = [
+        _run(name, seed, _graded(each, seed=seed + each))
+        for name, each in (("real", 50), ("a", 52), ("b", 53))
+        for seed in range(4)
+    ]
+    found = compare(runs, (0, 1), 300, 0, treatments=("a", "b"), controls=("real",))
+    assert found.primary is not None
+    assert found.primary.chosen_on == "these images"
+    _, *arms = found.arms
+    assert [arm.p_adjusted for arm in arms] == pytest.approx(holm([arm.p_value for arm in arms]))
+    seen = [_with_validation(run, run.confusion) for run in runs]
+    named = {arm.name: arm for arm in compare(seen, (0, 1), 300, 0, treatments=("a", "b"), controls=("real",)).arms}
+    assert [named[arm.name].p_adjusted for arm in arms] == [arm.p_value for arm in arms]
+
+
 def test_the_detectable_effect_holds_seeds_and_images() -> None:
     """Two classes of 1000 pixels on one image each: mIoU of a and of real differ by exact amounts from seed to seed."""
     gains = {0: 10, 1: 16, 2: 22, 3: 40}

@@ -204,6 +204,19 @@ def test_the_primary_contrast_does_not_count_among_what_is_corrected(
 ) -> None:
     document = _document(make_inputs(controls=[control]))
     assert f"verdicts are corrected for {family}" in " ".join(wording.cautions(document))
+    assert wording.method(document).endswith("The primary contrast was named before the run and is not adjusted.")
+
+
+def test_a_primary_contrast_that_was_chosen_is_not_said_to_have_been_named(make_inputs: MakeInputs) -> None:
+    inputs = make_inputs(controls=["real", "full"])
+    chosen = _document(inputs)
+    assert "verdicts are corrected for 2 arms (Holm)" in " ".join(wording.cautions(chosen))
+    assert wording.method(chosen).endswith("on these images; its interval on page one is widened for the choice.")
+    seen = [replace(run, validation=run.confusion) for run in inputs.arms]
+    apart = _document(replace(inputs, arms=seen))
+    assert wording.method(apart).endswith("were chosen on other images; it is not adjusted.")
+    alone = _document(replace(inputs, treatments=[]))
+    assert "primary" not in wording.method(alone)
 
 
 def test_blocks_are_named_in_method_and_cautions(make_inputs: MakeInputs) -> None:
