@@ -125,3 +125,7 @@ class SegmenterFeatures(FeatureNetwork):
     def forward(self, image: Tensor) -> list[Tensor]:
         """Map B3HW in [-1, 1] to the encoder's feature maps, without the image itself."""
         return feature_maps(self.segmenter, image)
+
+
+OWN_FEATURES = frozenset({SegmenterFeatures.description, CHOSEN_SEGMENTER})
+"""Descriptions of networks that were trained on the real pairs alone."""

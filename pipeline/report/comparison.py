@@ -12,7 +12,7 @@ import numpy as np
 
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.shards.reading import iterate_rows
-from scenepalette.evaluation.images.features import SegmenterFeatures
+from scenepalette.evaluation.images.features import OWN_FEATURES
 from scenepalette.evaluation.registry import METRICS, columns_of_comparison
 from scenepalette.pipeline.comparisons import Row
 from scenepalette.pipeline.config import RunConfig
@@ -26,7 +26,6 @@ SCHEMA = 1
 SHOWN_PAIRS = 8
 PERCEPTUAL = "perceptual_features"
 """Key of a row's metrics, and of weights' metadata: whose features a perceptual loss compared."""
-OWN_FEATURES = SegmenterFeatures.description
 
 
 @dataclass(frozen=True)
@@ -175,11 +174,11 @@ def perceptual_notes(document: Mapping[str, Any]) -> str:
         "Columns with a star and the segmenter Fréchet distance compare features of the segmenter trained on the real "
         "pairs; they are comparable within this table only."
     )
-    favoured = [row["name"] for row in document["rows"] if row["metrics"].get(PERCEPTUAL) == OWN_FEATURES]
+    favoured = [row["name"] for row in document["rows"] if row["metrics"].get(PERCEPTUAL) in OWN_FEATURES]
     if favoured:
         text += (
-            f" They favour {', '.join(favoured)}, whose perceptual loss compared features of the same segmenter "
-            "because VGG-19's weights were not available."
+            f" They favour {', '.join(favoured)}, whose perceptual loss compared features of the same segmenter, not "
+            "those of VGG-19 (images.perceptual_features)."
         )
     return text
 

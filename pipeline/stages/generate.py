@@ -17,7 +17,7 @@ from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.schema import Row
 from scenepalette.data.shards.writing import ShardInfo, write_shard
 from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
-from scenepalette.evaluation.images.features import CHOSEN_SEGMENTER, SegmenterFeatures
+from scenepalette.evaluation.images.features import OWN_FEATURES
 from scenepalette.generators.images import loading as image_loading
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts import loading as layout_loading
@@ -359,7 +359,7 @@ def features_beside(image_weights: Path) -> dict[str, Any]:
     """
     metadata = read_metadata(image_weights)
     network, found = metadata.get(PERCEPTUAL), dict[str, Any]()
-    if network not in (None, SegmenterFeatures.description, CHOSEN_SEGMENTER):
+    if network is not None and network not in OWN_FEATURES:
         found[PERCEPTUAL] = f"{network}, under the terms of these weights"
     if PRETRAINED in metadata:
         found[PRETRAINED] = metadata[PRETRAINED]

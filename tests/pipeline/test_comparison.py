@@ -13,13 +13,14 @@ from PIL import Image
 from plugins import Plugins
 from scenepalette.common.errors import ConfigError
 from scenepalette.data.shards.checking import verify_shards
+from scenepalette.evaluation.images.features import CHOSEN_SEGMENTER, SegmenterFeatures
 from scenepalette.evaluation.registry import METRICS
 from scenepalette.generators.images.registry import EXTERNAL, IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.pipeline.comparisons import DEFAULT_ROWS, ROWS
 from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.recipes import RECIPES
-from scenepalette.pipeline.report.comparison import comparison_page
+from scenepalette.pipeline.report.comparison import comparison_page, perceptual_notes
 from scenepalette.pipeline.report.page import to_markdown
 from scenepalette.pipeline.run import Run, units_of
 from scenepalette.pipeline.stages.studies.compare import comparison_units, row_models
@@ -69,6 +70,15 @@ def test_rows_that_were_trained_on_what_judges_them_are_named(compared: Path) ->
     assert f"They favour {favoured}, whose perceptual loss compared features of the same segmenter" in page
     by_name = {row["name"]: row["metrics"] for row in document_of(compared)["rows"]}
     assert by_name["real-layouts-oasis"]["perceptual_features"] is None
+
+
+@pytest.mark.parametrize(
+    ("network", "favoured"),
+    [("VGG-19", False), (SegmenterFeatures.description, True), (CHOSEN_SEGMENTER, True), (None, False)],
+)
+def test_rows_are_named_whether_the_segmenter_was_chosen_or_vgg19_lacked(network: str | None, favoured: bool) -> None:
+    document = {"rows": [{"name": "sb-gan", "metrics": {"perceptual_features": network}}]}
+    assert ("They favour sb-gan, whose perceptual loss" in perceptual_notes(document)) is favoured
 
 
 def test_every_system_has_a_row() -> None:
