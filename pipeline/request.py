@@ -109,4 +109,5 @@ def in_one_line(value: Any) -> str:
 
 def waiting_text(run_dir: Path, minutes: float) -> str:
     """Return what a run says that begins to wait for another one."""
-    return f"Another run is working in {run_dir}; this one waits for it, up to {minutes:g} minutes."
+    limit = f"{minutes:g} minute{'' if minutes == 1 else 's'}"
+    return f"Another run is working in {run_dir}; this one waits for it, up to {limit}."

@@ -80,7 +80,7 @@ def compare(
         scenepalette runs compare runs/demo runs/longer
     """
     from scenepalette.pipeline.inspection.comparing import compare_runs
-    from scenepalette.pipeline.report.wording import interval, percent, points
+    from scenepalette.pipeline.report.wording import estimated, interval, percent, points
 
     found = compare_runs(first, second)
     if as_json:
@@ -103,7 +103,7 @@ def compare(
         for entry in (arm["a"], arm["b"]):
             scores.append("" if entry is None else f"{percent(entry['miou']['mean'])} {interval(entry['miou'])}")
             delta = None if entry is None or arm["name"] == "real" else entry["delta_vs_real"]
-            gains.append("" if delta is None else f"{points(delta['mean'])} {interval(delta, signed=True)}")
+            gains.append("" if delta is None else f"{estimated(delta)} {interval(delta, signed=True)}")
         rows.append([arm["name"], *scores, points(arm["difference"]), *gains])
     typer.echo()
     print_table(["arm", "A: mIoU, %", "B: mIoU, %", "B - A", "A: gain, points", "B: gain, points"], rows)

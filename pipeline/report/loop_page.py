@@ -38,10 +38,10 @@ from scenepalette.pipeline.report.statistics import Comparison, compare, verdict
 from scenepalette.pipeline.report.wording import (
     NO_VALUE,
     duration,
+    estimated,
     interval,
     listing,
     percent,
-    points,
     seeds_of_contrast,
 )
 
@@ -256,7 +256,7 @@ def loop_page(document: Mapping[str, Any]) -> Page:
             f"{dataset['evaluated_on'].capitalize()} images; {LOOP} against {RANDOM}: "
             + seeds_of_contrast(len(found["seeds"]))
             + (
-                f", {points(found['miou_rare']['mean'])} points {interval(found['miou_rare'], signed=True)} over the "
+                f", {estimated(found['miou_rare'])} points {interval(found['miou_rare'], signed=True)} over the "
                 f"rare classes ({listing(rare, limit=len(rare))})."
                 if rare
                 else "."

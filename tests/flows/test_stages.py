@@ -390,7 +390,7 @@ def test_a_run_goes_on_when_the_run_directory_is_free(
 ) -> None:
     monkeypatch.setattr(stages, "exclusive", occupied)
     assert stages.report(str(tiny_recipe), str(finished_run), wait_minutes=1) == str(finished_run / "report")
-    assert "this one waits for it, up to 1 minutes" in caplog.text
+    assert "this one waits for it, up to 1 minute." in caplog.text
 
 
 @pytest.mark.usefixtures("server")

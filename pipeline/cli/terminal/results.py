@@ -25,14 +25,14 @@ def _print_place(folder: Path, name: str) -> None:
 
 def _print_summary(run_dir: Path) -> None:
     from scenepalette.pipeline.report.sections.page_one import decision_headline
-    from scenepalette.pipeline.report.wording import interval, percent, points
+    from scenepalette.pipeline.report.wording import estimated, interval, percent
 
     folder = run_dir / "report"
     document = read_result(folder, "report")
     rows = []
     for arm in document["arms"]:
         delta = arm["delta_vs_real"]
-        against = "" if arm["name"] == "real" else f"{points(delta['mean'])} {interval(delta, signed=True)}"
+        against = "" if arm["name"] == "real" else f"{estimated(delta)} {interval(delta, signed=True)}"
         rows.append([arm["name"], percent(arm["miou"]["mean"]), interval(arm["miou"]), against])
     print_table(["arm", "mIoU, %", "95 % interval", "against real, points"], rows)
     typer.echo(f"\n{decision_headline(document)}")

@@ -198,7 +198,7 @@ def curve_sentences(curve: Mapping[str, Any]) -> list[str]:
         rise = curve["rise"]
         sentences.append(
             f"How many labelled images generated pairs are worth is not known: from {first['images']:,} to "
-            f"{last['images']:,} real images alone, mIoU changes by {wording.points(rise['mean'])} points "
+            f"{last['images']:,} real images alone, mIoU changes by {wording.estimated(rise)} points "
             f"{wording.interval(rise, signed=True)}, which is within noise{one_seed}."
         )
     else:
@@ -209,7 +209,7 @@ def curve_sentences(curve: Mapping[str, Any]) -> list[str]:
         found = {"▲": "more of them help", "▼": "more of them harm"}.get(mark, "no difference that can be shown")
         sentences.append(
             f"From {few['pairs']:,} to {many['pairs']:,} generated pairs with all {last['images']:,} real ones, mIoU "
-            f"changes by {wording.points(change['mean'])} points {wording.interval(change, signed=True)}: "
+            f"changes by {wording.estimated(change)} points {wording.interval(change, signed=True)}: "
             f"{found}{one_seed}."
         )
     return sentences
@@ -311,7 +311,7 @@ def _cell(estimate: Mapping[str, Any]) -> Cell:
 
 def _signed(difference: Mapping[str, Any]) -> Cell:
     style = wording.STYLES.get(wording.direction(difference), "same")
-    return Cell(wording.points(difference["mean"]), wording.interval(difference, signed=True), style)
+    return Cell(wording.estimated(difference), wording.interval(difference, signed=True), style)
 
 
 def _worth_cell(worth: Mapping[str, Any], labels: Sequence[Mapping[str, Any]]) -> Cell | str:

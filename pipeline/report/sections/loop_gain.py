@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from scenepalette.common.wording import counted
 from scenepalette.pipeline.report.page import Block, Bullets, Heading, Table, Text
 from scenepalette.pipeline.report.results import REAL_ARM
-from scenepalette.pipeline.report.wording import NO_VALUE, ONE_SEED, interval, percent, points
+from scenepalette.pipeline.report.wording import NO_VALUE, ONE_SEED, estimated, interval, percent, points
 
 SHOWN_OF_LOOP = ("dataset", "most_rounds", "rounds", "arms", "against_random")
 """Of the loop's document, what the report holds and shows."""
@@ -17,10 +18,10 @@ def loop_headline(document: Mapping[str, Any]) -> str:
     """What asking for classes gained over random palettes, in one sentence."""
     found, rounds = document["against_random"], document["rounds"]
     scope = f", {ONE_SEED}" if len(found["seeds"]) < 2 else f" on {document['dataset']['evaluated_on']} images"
-    count = f"{len(rounds)} round{'s' if len(rounds) > 1 else ''}"
     return (
-        f"Asking for lacking classes in {count} changes mIoU by {points(found['miou']['mean'])} points "
-        f"{interval(found['miou'], signed=True)} against as many pairs at random palettes{scope}: {found['verdict']}."
+        f"Asking for lacking classes in {counted(len(rounds), 'round')} changes mIoU by "
+        f"{estimated(found['miou'])} points {interval(found['miou'], signed=True)} against as many pairs at "
+        f"random palettes{scope}: {found['verdict']}."
     )
 
 
@@ -29,7 +30,8 @@ def why_it_ended(document: Mapping[str, Any]) -> str:
     last = document["rounds"][-1]
     if last["continue"]:
         return (
-            f"The loop ended after {last['round']} rounds, as many as loop.rounds allows; the last still gained enough."
+            f"The loop ended after {counted(last['round'], 'round')}, as many as loop.rounds allows; the last still "
+            "gained enough."
         )
     if last["gain"] >= last["least"]:
         return (
@@ -80,7 +82,7 @@ def arms_of_loop(document: Mapping[str, Any]) -> Table:
             *([with_interval(arm["miou_rare"])] if rare else []),
             NO_VALUE
             if arm["name"] == REAL_ARM
-            else f"{points(arm['delta_vs_real']['mean'])} {interval(arm['delta_vs_real'], signed=True)}",
+            else f"{estimated(arm['delta_vs_real'])} {interval(arm['delta_vs_real'], signed=True)}",
             str(arm["pairs"]),
             f"{len(arm['seeds'])} x {arm['steps']}",
             arm["description"],

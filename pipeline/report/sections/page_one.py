@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scenepalette.evaluation.registry import name_and_reason
@@ -266,13 +266,15 @@ def class_advice(document: Mapping[str, Any]) -> list[str]:
         iou, size = real[name]["mean"], dataset["pixels_per_image"].get(name)
         if train.get(name) == 0:
             add(
-                "no pixel of the training split shows {}, so that no arm can learn it: add labelled images that do.",
+                "the training split has no pixel of {}, so that no arm can learn {it}: add labelled images that show "
+                "{it}.",
                 name,
             )
             continue
         if size is None:
             add(
-                f"no {dataset['evaluated_on']} image shows {{}}, so nothing can be said of it: add images that do.",
+                f"the {dataset['evaluated_on']} images have no pixel of {{}}, so nothing can be said of {{it}}: add "
+                "images that show {it}.",
                 name,
             )
             continue
@@ -280,10 +282,10 @@ def class_advice(document: Mapping[str, Any]) -> list[str]:
             never = dataset["never_predicted"].get(name)
             how = "never predicts" if never else "hardly ever finds"
             remedy = (
-                f"an image that shows it has fewer than {SMALL_OBJECT} of its pixels, too few for coarse features: "
-                "raise data.size, or take a segmenter with a smaller decoder stride."
+                f"an image that shows {{one}} has fewer than {SMALL_OBJECT} of its pixels, too few for coarse "
+                "features: raise data.size, or take a segmenter with a smaller decoder stride."
                 if size < SMALL_OBJECT
-                else "images show enough of it, so that size is not the cause: train longer, or weight the classes."
+                else "images show enough of {it}, so that size is not the cause: train longer, or weight the classes."
             )
             add(f"the real arm {how} {{}}; {remedy}", name)
         if generated is not None and shares[generated][name] < SHORT * shares["real"][name]:
@@ -300,6 +302,14 @@ def class_advice(document: Mapping[str, Any]) -> list[str]:
                 name,
             )
         if name in deltas and direction(deltas[name]) == "▼":
-            add(f"the arm {document['primary']['treatment']} loses {{}}: look at it among the failures below.", name)
-    sentences = [cause.replace("{}", listing(names, limit=len(names)), 1) for cause, names in causes.items()]
+            arm = document["primary"]["treatment"]
+            add(f"the arm {arm} loses {{}}: look at {{it}} among the failures below.", name)
+    sentences = [_said_of(names, cause) for cause, names in causes.items()]
     return [sentence[:1].upper() + sentence[1:] for sentence in sentences]
+
+
+def _said_of(names: Sequence[str], cause: str) -> str:
+    """Return a sentence with the classes that it is about in place of {}, and pronouns that go with their number."""
+    it, one = ("it", "it") if len(names) == 1 else ("them", "one of them")
+    # Names last: one may hold braces itself.
+    return cause.replace("{it}", it).replace("{one}", one).replace("{}", listing(names, limit=len(names)), 1)

@@ -147,7 +147,7 @@ def test_a_run_waits_for_its_directory_if_it_is_told_to(
     assert "Another process is working in" in errors and "waits" not in errors
     monkeypatch.setattr(run_module, "exclusive", occupied)
     _, errors = invoke(*arguments, "--wait", "1")
-    assert f"Another run is working in {finished_run}; this one waits for it, up to 1 minutes." in errors
+    assert f"Another run is working in {finished_run}; this one waits for it, up to 1 minute." in errors
 
 
 @pytest.mark.parametrize("verb", [*VERBS, "finetune", "compare", "doctor"])

@@ -23,6 +23,12 @@ def test_a_gain_never_seems_to_reach_what_it_misses(gain: float, least: float, e
     assert f"by {expected[0]} points, less than {expected[1]}, the least gain that is worth it" in text
 
 
+@pytest.mark.parametrize(("rounds", "expected"), [(1, "after 1 round, as many"), (2, "after 2 rounds, as many")])
+def test_a_loop_that_ended_with_its_last_round_says_so(rounds: int, expected: str) -> None:
+    found = {"round": rounds, "gain": 0.03, "least": 0.01, "detectable": None, "continue": True}
+    assert expected in why_it_ended({"rounds": [found], "most_rounds": rounds})
+
+
 def test_a_round_that_gained_enough_was_the_last_because_nothing_is_lacking() -> None:
     found = {"round": 2, "gain": 0.03, "least": 0.01, "detectable": None, "continue": False}
     text = why_it_ended({"rounds": [found], "most_rounds": 3})

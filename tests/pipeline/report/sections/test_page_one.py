@@ -115,8 +115,8 @@ def test_one_training_on_one_recording_does_not_show_whether_real_data_was_train
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ("absent from training", "No pixel of the training split shows car_<b>|x"),
-        ("absent from the images", "No validation image shows car_<b>|x"),
+        ("absent from training", "The training split has no pixel of car_<b>|x, so that no arm can learn it"),
+        ("absent from the images", "The validation images have no pixel of car_<b>|x, so nothing can be said of it"),
         ("never predicted", "The real arm never predicts car_<b>|x; an image that shows it has fewer than 144"),
         ("never predicted though large", "images show enough of it, so that size is not the cause"),
         ("short of it", "hold less than 50 % of the real share of car_<b>|x, as was asked for. Ask for more"),
@@ -148,6 +148,25 @@ def test_what_to_change_for_a_class_follows_from_what_is_known(
             arms.append(replace(run, confusion=confusion))
         inputs = replace(inputs, arms=arms)
     assert expected in " ".join(page_one.class_advice(_document(inputs)))
+
+
+def test_advice_on_several_classes_speaks_of_them(make_inputs: MakeInputs) -> None:
+    inputs = make_inputs(class_shares={})
+    arms = []
+    for run in inputs.arms:
+        confusion = run.confusion.copy()
+        confusion[:, 1:3, 0] += confusion[:, 1:3, 1:3].sum(axis=2)
+        confusion[:, :, 1:3] = 0
+        arms.append(replace(run, confusion=confusion))
+    assert page_one.class_advice(_document(replace(inputs, arms=arms))) == [
+        "The real arm never predicts sky and car_<b>|x; an image that shows one of them has fewer than 144 of its "
+        "pixels, too few for coarse features: raise data.size, or take a segmenter with a smaller decoder stride."
+    ]
+    unseen = _document(replace(inputs, train_pixels=np.array([1500, 0, 0, 60])))
+    assert page_one.class_advice(unseen) == [
+        "The training split has no pixel of sky and car_<b>|x, so that no arm can learn them: add labelled images that "
+        "show them."
+    ]
 
 
 def test_missing_metrics_are_one_sentence(make_inputs: MakeInputs) -> None:
