@@ -10,14 +10,14 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Optional, get_origin
+from typing import Any, Optional
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_after_validator_function
 
 from scenepalette.common.storage.untrusted import short
-from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.config.run_config import KeyKind, keys
 from scenepalette.pipeline.request import assignment
 from scenepalette.pipeline.sections import Section
 
@@ -90,27 +90,6 @@ def _flat(key: str, value: Any) -> list[str]:
     ):
         return [text for name, entry in value.items() for text in _flat(f"{key}.{name}", entry)]
     return [assignment(key, value)]
-
-
-KeyKind = Literal["section", "dictionary", "value"]
-
-
-@functools.cache
-def keys() -> dict[KeyKind, list[str]]:
-    """Return the dotted keys of the configuration: sections, dictionaries whose keys are open, and other values."""
-    found: dict[KeyKind, list[str]] = {"section": [], "dictionary": [], "value": []}
-
-    def visit(section: type[Section], prefix: str) -> None:
-        for name, field in section.model_fields.items():
-            kind = field.annotation
-            if isinstance(kind, type) and issubclass(kind, Section):
-                found["section"].append(prefix + name)
-                visit(kind, f"{prefix}{name}.")
-            else:
-                found["dictionary" if get_origin(kind) is dict else "value"].append(prefix + name)
-
-    visit(RunConfig, "")
-    return found
 
 
 class OverridesForm:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, get_origin
 
 import yaml
 from pydantic import ValidationError, ValidationInfo, model_validator
@@ -20,6 +21,7 @@ from scenepalette.pipeline.config.run_sections import RunSections
 from scenepalette.pipeline.config.values import merge, problems_of, with_overrides
 from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.run_directory.ownership import CONFIG, check_holds_run
+from scenepalette.pipeline.sections import Section
 
 Values = dict[str, Any]
 # What a run that lends its generators decides for the borrower: the networks that its weights fit.
@@ -43,6 +45,27 @@ class RunConfig(RunSections):
         if problems := disagreements(self, written=bool(info.context)):
             raise ValueError("\n".join(problems))
         return self
+
+
+KeyKind = Literal["section", "dictionary", "value"]
+
+
+@functools.cache
+def keys() -> dict[KeyKind, list[str]]:
+    """Return the dotted keys of the configuration: sections, dictionaries whose keys are open, and other values."""
+    found: dict[KeyKind, list[str]] = {"section": [], "dictionary": [], "value": []}
+
+    def visit(section: type[Section], prefix: str) -> None:
+        for name, field in section.model_fields.items():
+            kind = field.annotation
+            if isinstance(kind, type) and issubclass(kind, Section):
+                found["section"].append(prefix + name)
+                visit(kind, f"{prefix}{name}.")
+            else:
+                found["dictionary" if get_origin(kind) is dict else "value"].append(prefix + name)
+
+    visit(RunConfig, "")
+    return found
 
 
 def load_config(
@@ -79,7 +102,10 @@ def make_config(values: Mapping[str, Any], *, written: bool = False) -> RunConfi
     try:
         return RunConfig.model_validate(values, context=written)
     except ValidationError as error:
-        raise ConfigError("The configuration cannot be run.", problems_of(error)) from error
+        raise ConfigError(
+            "The configuration cannot be run.",
+            problems_of(error, known=[key for kind in keys().values() for key in kind]),
+        ) from error
 
 
 def config_text(config: RunConfig) -> str:
@@ -193,9 +219,14 @@ def _with_borrowed_sections(
 def _read_yaml(name: str) -> Values:
     path = Path(name)
     try:
-        exists = path.exists()
+        exists, is_folder = path.exists(), path.is_dir()
     except (OSError, ValueError):  # no file can have such a name
-        exists = False
+        exists, is_folder = False, False
+    if is_folder:
+        raise ConfigError(
+            f"{name} is a folder, where the name of a recipe or a YAML file is needed. Of a run directory, give "
+            f"{path / CONFIG}, and --out {path} to go on in it."
+        )
     if not exists:
         raise ConfigError(
             f"There is no recipe and no YAML file named {short(repr(name))}. Recipes are {', '.join(RECIPES)}; a file "

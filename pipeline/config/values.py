@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,8 +57,8 @@ def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return result
 
 
-def problems_of(error: ValidationError, remedy: str = "") -> list[str]:
-    """Return a text for each problem; `remedy` follows what is said of unknown keys."""
+def problems_of(error: ValidationError, remedy: str = "", known: Sequence[str] = ()) -> list[str]:
+    """Return a text for each problem; of an unknown key with the one of `known` that may be meant, else `remedy`."""
     problems: list[str] = []
     for entry in error.errors():
         field = ".".join(short(str(part)) for part in entry["loc"])
@@ -65,7 +66,8 @@ def problems_of(error: ValidationError, remedy: str = "") -> list[str]:
         if not field:
             problems += message.split("\n")
         elif entry["type"] == "extra_forbidden":
-            problems.append(f"{field}: there is no such key{remedy}")
+            meant = difflib.get_close_matches(field, known, n=1)
+            problems.append(f"{field}: there is no such key{f'; is {meant[0]} meant?' if meant else remedy}")
         else:
             problems.append(f"{field}: {message[:1].lower()}{message[1:]}, got {short(repr(entry['input']))}")
     return problems

@@ -38,9 +38,16 @@ def problems_of(values: dict[str, Any], *assignments: str) -> tuple[str, ...]:
 
 def test_unknown_key_is_named() -> None:
     assert problems_of(RECIPES["demo"](), "images.stepz=3", "sead=1") == (
-        "images.stepz: there is no such key",
-        "sead: there is no such key",
+        "images.stepz: there is no such key; is images.steps meant?",
+        "sead: there is no such key; is seed meant?",
     )
+    assert problems_of(RECIPES["demo"](), "nothing.like.it=3") == ("nothing: there is no such key",)
+
+
+def test_a_folder_in_place_of_a_recipe_is_told_what_to_give(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ConfigError, match=r"is a folder.*give .*/run/config\.yaml, and --out .*/run to go on in it"):
+        load_config(str(tmp_path / "run"))
 
 
 def test_every_data_set_can_be_named() -> None:
