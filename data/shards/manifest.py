@@ -164,6 +164,9 @@ def load_manifest(folder: Path | str) -> Any:
     """
     path = Path(folder) / MANIFEST_NAME
     if not path.is_file():
+        within = [str(below.parent) for below in sorted(Path(folder).glob(f"*/{MANIFEST_NAME}"))]
+        if within and not any(Path(folder).glob("*.parquet")):
+            raise DataError(f"{folder} has no {MANIFEST_NAME}. Name one of the folders in it: {listed(within, 8)}.")
         raise DataError(
             f"{folder} has no {MANIFEST_NAME}: it holds no shards, or generation did not finish. "
             "Give the folder of one kind of shards, or run the generation again; it continues where it stopped."

@@ -42,6 +42,17 @@ def test_manifest_refuses_an_incomplete_set(tmp_path):
     assert not (tmp_path / "manifest.json").exists()
 
 
+def test_the_folder_of_all_kinds_names_those_in_it(tmp_path):
+    for kind in ("full", "semi"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "manifest.json").write_text("{}")
+    with pytest.raises(DataError, match=rf"Name one of the folders in it: {tmp_path}/full, {tmp_path}/semi\.$"):
+        read_manifest(tmp_path)
+    (tmp_path / "train-00000-of-00001.parquet").touch()
+    with pytest.raises(DataError, match="generation did not finish"):
+        read_manifest(tmp_path)
+
+
 def test_a_folder_without_manifest_is_unfinished(tmp_path):
     write_shard(tmp_path / shard_name(0, 1), [make_row(0)])
     for read in (read_manifest, ShardPairs, lambda folder: list(iterate_rows(folder))):
