@@ -271,7 +271,7 @@ def filter_command(
         typer.Option("--quality", metavar="FILE", help="Scores of the rows.", show_default="those of the run"),
     ] = None,
     at_least: Annotated[
-        int | None, typer.Option("--at-least", min=1, help="Fewer rows are refused.", show_default="a batch, 16")
+        int | None, typer.Option("--at-least", min=1, help="Fewer rows are refused.", show_default="N, or 16")
     ] = None,
 ) -> None:
     """Write some of the pairs as a set of their own, chosen by their columns and by what teachers think of them.
@@ -284,12 +284,12 @@ def filter_command(
         scenepalette shards filter runs/demo/shards/full best --select 200
     """
     from scenepalette.pipeline.cli.terminal.progress import shown_progress
-    from scenepalette.pipeline.finished.filtering import BATCH, filter_shards
+    from scenepalette.pipeline.finished.filtering import filter_shards
 
     folder = _on_this_machine(folder)
     with shown_progress() as progress:
         found = filter_shards(
-            folder, out, where=where, select=select, quality=quality, at_least=at_least or BATCH, progress=progress
+            folder, out, where=where, select=select, quality=quality, at_least=at_least, progress=progress
         )
     for name, (share, asked) in found.short.items():
         typer.echo(f"{name}: {100 * share:.2f} % of the pixels, asked for {100 * asked:.2f} %", err=True)

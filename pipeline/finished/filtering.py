@@ -42,7 +42,7 @@ def filter_shards(
     where: str | None = None,
     select: int | None = None,
     quality: Path | None = None,
-    at_least: int = BATCH,
+    at_least: int | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Selection:
     """Write the rows that an expression is true of, or the best of them, as a folder of shards of their own.
@@ -53,7 +53,7 @@ def filter_shards(
         where: A DuckDB expression over the columns but image and label, and those of the scores; None for all rows.
         select: How many of these rows to choose by `select_rows`; None for all.
         quality: The file of scores; None for that of the run which the folder lies in, if there is one.
-        at_least: Fewer rows are refused.
+        at_least: Fewer rows to write or choose from are refused; None for as many as are chosen, or else `BATCH`.
         progress: Watches the rows as they are copied.
 
     Raises:
@@ -67,12 +67,14 @@ def filter_shards(
     columns = read_columns(folder)
     scores = scores_beside(folder, quality)
     chosen = np.arange(columns.num_rows) if where is None else _matching(columns, scores, where)
-    wanted = max(1, at_least, select or 0)
+    wanted = max(1, select or 0, (select or BATCH) if at_least is None else at_least)
     if len(chosen) < wanted:
-        which = f"the expression {short(repr(where))} is true of" if where is not None else "there are"
+        which, remedy = "there are", "Generate"
+        if where is not None:
+            which, remedy = f"the expression {short(repr(where))} is true of", "Loosen it, generate"
         raise DataError(
             f"{len(chosen)} of the {columns.num_rows} rows are left, at least {wanted} are needed: {which} too few. "
-            "Loosen it, generate more pairs, or give a smaller --at-least or --select."
+            f"{remedy} more pairs, or give a smaller --at-least or --select."
         )
     lacking = dict[str, tuple[float, float]]()
     if select is not None:
@@ -106,7 +108,7 @@ def _matching(columns: pa.Table, scores: pa.Table | None, where: str) -> np.ndar
             connection.execute(f"create view pairs as select * from {joined}")
             found = connection.execute(f"select __row from pairs where (\n{where}\n) order by __row").fetchall()
         except duckdb.Error as error:
-            text = " ".join(str(error).split("\n")[0].split())
+            text = " ".join(str(error).split("\n")[0].split()).rstrip(".!")
             known = ", ".join([*columns.column_names, *(scores.column_names[1:] if scores is not None else [])])
             beside = "" if scores is not None else "; no scores lie beside the shards"
             raise ConfigError(

@@ -114,6 +114,16 @@ def test_the_best_rows_are_selected_and_classes_below_their_share_are_told(score
     }
 
 
+def test_a_few_rows_are_selected_of_few(scored: Path, tmp_path: Path) -> None:
+    """A batch is the least of what an expression leaves, not of what a number asks for."""
+    few = tmp_path / "run" / "shards" / "few"
+    filter_shards(scored, few, where="index < 10", at_least=1)
+    scores = tmp_path / "run" / "quality" / "full" / "rows.parquet"
+    assert filter_shards(few, tmp_path / "out", select=3, quality=scores).rows == 3
+    with pytest.raises(DataError, match=r"at least 12 are needed: there are too few\. Generate more pairs"):
+        filter_shards(few, tmp_path / "more", select=12, quality=scores)
+
+
 def test_without_scores_there_is_nothing_to_select_by(tmp_path: Path, write_shards: Callable) -> None:
     write_shards(tmp_path / "plain", [20])
     with pytest.raises(DataError, match="no scores to select by"):
