@@ -241,10 +241,13 @@ def _read_yaml(name: str) -> Values:
     keys = [short(repr(key)) for key in changes if not isinstance(key, str)]
     if keys:
         raise ConfigError(f"{path} has keys that are no names: {', '.join(keys)}. Keys are sections such as data.")
+    # A run's own config.yaml means what it says: the recipe would add to it what a change had taken out.
+    if changes.keys() >= RunConfig.model_fields.keys():
+        return changes
     recipe = changes.get("recipe")
     if isinstance(recipe, str) and recipe in RECIPES:
         return with_following_lists(merge(RECIPES[recipe](), changes), changes)
-    # A run's config.yaml has every section, so that no recipe is needed, and may name one of another version.
+    # With every section no recipe is needed, and one of another version may be named.
     if recipe is not None and not RunConfig.model_fields.keys() - {"models_from"} <= changes.keys():
         raise ConfigError(
             f"{path} says recipe: {short(repr(recipe))}, which there is not, and leaves sections to it. Recipes are "

@@ -316,6 +316,15 @@ def test_merge_lays_changes_over_sections() -> None:
     assert merge({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"c": 4}, "d": 5}) == {"a": {"b": 1, "c": 4}, "d": 5}
 
 
+@pytest.mark.parametrize("change", ["images.systems={}", "images.systems.oasis={width: 8}"])
+def test_a_written_config_takes_back_nothing_from_its_recipe(change: str, tmp_path: Path) -> None:
+    """Processes that train units of a run read it from there."""
+    config = load_config("demo", [change])
+    write_config(tmp_path / "config.yaml", config)
+    assert load_config(str(tmp_path / "config.yaml")) == config
+    assert load_config(str(tmp_path / "config.yaml"), written=True).images.settings() == config.images.settings()
+
+
 def test_written_config_reads_back_equal(tiny_config: RunConfig, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     write_config(path, tiny_config)
