@@ -10,9 +10,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 HOST, RAY_HOST = "127.0.0.1", "127.0.0.2"
 START_SECONDS = 600.0
@@ -49,14 +51,12 @@ class Cluster:
 
 def processor_seconds(processes: Iterable[int]) -> float:
     """Return what processes have used of processors, in seconds; one that has ended counts nothing."""
-    ticks = 0
+    seconds = 0.0
     for pid in processes:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+        with suppress(psutil.Error):
+            times = psutil.Process(pid).cpu_times()
+            seconds += times.user + times.system
+    return seconds
 
 
 @contextmanager
@@ -137,10 +137,8 @@ def _started(address: str, commands: list[list[str]], environment: Mapping[str, 
 def lose(*processes: int) -> None:
     """End processes at once, without a word to anyone (SIGKILL)."""
     for process in processes:
-        try:
+        with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
 
 
 def _wait_for_port(cluster: Cluster) -> None:
@@ -163,33 +161,16 @@ def _free_port() -> int:
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the processes that a process has started, and those that they have started."""
-    parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                # PID (NAME) STATE PARENT ...; a name may hold spaces and brackets.
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            parents.setdefault(parent, []).append(int(entry.name))
-    found, left = list[int](), [pid]
-    while left:
-        children = parents.get(left.pop(), [])
-        found += children
-        left += children
-    return found
+    """Return the processes that a process has started, and those that they have started; none once it has ended."""
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.Error:
+        return []
 
 
 def open_files(pid: int) -> list[str]:
-    """Return the names of the files that a process has open."""
-    names = []
+    """Return the names of the files that a process has open; none once it has ended."""
     try:
-        for link in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                names.append(os.readlink(link))
-            except OSError:
-                continue
-    except OSError:
-        pass
-    return names
+        return [file.path for file in psutil.Process(pid).open_files()]
+    except psutil.Error:
+        return []
