@@ -37,6 +37,31 @@ class OwnLabels(Protocol):
         ...
 
 
+class PairSource(Protocol):
+    """Pairs of any origin: arrays, shards, or some of them."""
+
+    @property
+    def table(self) -> ClassTable:
+        """Classes of the labels."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Ids of the pairs, in order."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return images B3HW float32 in [-1, 1] and labels BHW int64."""
+        ...
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Images and label maps of one size, in memory or memory-mapped.

@@ -7,10 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scenepalette.data.arrays import Pairs
+from scenepalette.data.arrays import Pairs, PairSource
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
-from scenepalette.data.splits.folds import ChosenPairs
 
 # Of the weight of a class; beyond it a handful of pixels would decide a step.
 LARGEST_WEIGHT = 10.0
@@ -34,7 +32,7 @@ class ClassCounts(NamedTuple):
         return self.pixels / max(1, self.pixels.sum())
 
 
-def class_counts(pairs: Pairs | ShardPairs | FirstPairs | ChosenPairs) -> ClassCounts:
+def class_counts(pairs: PairSource) -> ClassCounts:
     """Count the labelled pixels of pairs, reading some at a time."""
     classes = pairs.table.num_classes
     pixels, around = np.zeros(classes, dtype=np.int64), np.zeros(classes, dtype=np.int64)

@@ -11,7 +11,7 @@ from torch import nn
 
 from scenepalette.common.errors import AbsentError
 from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.data.arrays import images_to_uint8
+from scenepalette.data.arrays import PairSource, images_to_uint8
 from scenepalette.evaluation.images.appearance import AppearanceHistograms, appearance_histograms
 from scenepalette.evaluation.images.diversity import load_lpips
 from scenepalette.evaluation.images.features import inception_features, load_inception, segmenter_features
@@ -21,8 +21,6 @@ from scenepalette.evaluation.miou import confusion_per_image
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from scenepalette.data.arrays import Pairs
-    from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 
 DRAWS = "draws"
 NEEDS = {
@@ -67,8 +65,8 @@ class Evidence:
 
     def __init__(
         self,
-        real: Pairs | ShardPairs | FirstPairs,
-        generated: Pairs | ShardPairs | FirstPairs,
+        real: PairSource,
+        generated: PairSource,
         segmenter: nn.Module,
         *,
         batch_size: int,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from scenepalette.common.errors import AbsentError, DataError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.registry import PACKAGE
-from scenepalette.data.arrays import images_to_uint8
+from scenepalette.data.arrays import PairSource, images_to_uint8
 from scenepalette.evaluation.evidence import DRAWS as SEVERAL
 from scenepalette.evaluation.evidence import Draws, Evidence
 from scenepalette.evaluation.images.diversity import LPIPS_SMALLEST_SIDE, WINDOW
@@ -26,9 +26,7 @@ from scenepalette.training.device.fitting import in_fitting_batches
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from scenepalette.data.arrays import Pairs
     from scenepalette.data.classes import ClassTable
-    from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 
 ImageMetrics = dict[str, float | int | str | None]
 
@@ -43,8 +41,8 @@ LEAST_PAIRS = NEIGHBORS + 1
 def evaluate_images(
     images_of_layouts: Callable[[Tensor, int], Tensor],
     layouts: np.ndarray,
-    real: Pairs | ShardPairs | FirstPairs,
-    generated: Pairs | ShardPairs | FirstPairs,
+    real: PairSource,
+    generated: PairSource,
     segmenter: nn.Module,
     *,
     batch_size: int,
@@ -194,9 +192,7 @@ def _entries(name: str, metric: Metric, values: list[Any], table: ClassTable) ->
     return entries | {f"{name}/{key}": each for key, each in of_classes.items()}
 
 
-def _check(
-    layouts: np.ndarray, real: Pairs | ShardPairs | FirstPairs, generated: Pairs | ShardPairs | FirstPairs, draws: int
-) -> None:
+def _check(layouts: np.ndarray, real: PairSource, generated: PairSource, draws: int) -> None:
     problems = []
     if layouts.dtype != np.uint8 or layouts.ndim != 3 or len(layouts) == 0:
         problems.append(f"The layouts are {layouts.dtype} {list(layouts.shape)}; give uint8 [L, H, W] with L >= 1.")

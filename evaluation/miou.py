@@ -17,13 +17,12 @@ from scenepalette.training.device.fitting import in_fitting_batches
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from scenepalette.data.arrays import Pairs
-    from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
+    from scenepalette.data.arrays import PairSource
 
 
 def apply_to_pairs(
     model: nn.Module,
-    pairs: Pairs | ShardPairs | FirstPairs,
+    pairs: PairSource,
     function: Callable[[Tensor, Tensor], Tensor],
     batch_size: int,
     fabric: Fabric,
@@ -84,11 +83,7 @@ def confusion_of_batch(prediction: Tensor, label: Tensor, num_classes: int) -> T
 
 
 def confusion_per_image(
-    model: nn.Module,
-    pairs: Pairs | ShardPairs | FirstPairs,
-    batch_size: int,
-    fabric: Fabric,
-    progress: Progress = NO_PROGRESS,
+    model: nn.Module, pairs: PairSource, batch_size: int, fabric: Fabric, progress: Progress = NO_PROGRESS
 ) -> np.ndarray:
     """Predict all pairs and return one confusion matrix per image.
 

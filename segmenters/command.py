@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Gt
@@ -20,18 +20,11 @@ from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.png import png_of
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.storage.files import write_json
-from scenepalette.data.arrays import images_to_uint8
+from scenepalette.data.arrays import PairSource, images_to_uint8
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.decoding.image_opening import bits_of, open_image_content
 from scenepalette.data.exports.exchange import CLASS_CSV, class_csv, contents_of, name_problems, names_of
 from scenepalette.training.settings import IDLE
-
-if TYPE_CHECKING:
-    from scenepalette.data.arrays import Pairs
-    from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
-    from scenepalette.data.splits.folds import ChosenPairs
-
-    AnyPairs = Pairs | ShardPairs | FirstPairs | ChosenPairs
 
 TRAIN_REQUIRED = ("pairs", "model", "steps", "seed")
 TRAIN_OFFERED = (*TRAIN_REQUIRED, "classes", "arm")
@@ -86,8 +79,8 @@ def train_by_command(
     folder: Path,
     settings: TrainerSettings,
     *,
-    real: AnyPairs | None,
-    synthetic: AnyPairs | None,
+    real: PairSource | None,
+    synthetic: PairSource | None,
     table: ClassTable,
     steps: int,
     seed: int,
@@ -134,7 +127,7 @@ def train_by_command(
     shutil.rmtree(pairs, ignore_errors=True)
 
 
-def _export(folder: Path, domains: Mapping[str, AnyPairs | None], table: ClassTable, progress: Progress) -> None:
+def _export(folder: Path, domains: Mapping[str, PairSource | None], table: ClassTable, progress: Progress) -> None:
     """Write images/, labels/, classes.csv and pairs.csv, which says where each pair comes from."""
     (folder / "images").mkdir(parents=True)
     (folder / "labels").mkdir()
@@ -156,14 +149,14 @@ def _export(folder: Path, domains: Mapping[str, AnyPairs | None], table: ClassTa
             progress.finish()
 
 
-def _each(pairs: AnyPairs) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _each(pairs: PairSource) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield image uint8 [H, W, 3] and label uint8 [H, W] of each pair."""
     for first in range(0, len(pairs), _AT_ONCE):
         images, labels = pairs.batch(range(first, min(first + _AT_ONCE, len(pairs))))
         yield from zip(images_to_uint8(images), labels.numpy().astype(np.uint8), strict=True)
 
 
-def predict_by_command(model: Path, settings: TrainerSettings, pairs: AnyPairs, table: ClassTable) -> np.ndarray:
+def predict_by_command(model: Path, settings: TrainerSettings, pairs: PairSource, table: ClassTable) -> np.ndarray:
     """Have a trained segmenter label the images of pairs.
 
     Args:

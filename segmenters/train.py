@@ -83,14 +83,11 @@ from scenepalette.training.trainee import Trainee, channels_last, frozen, requir
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from scenepalette.data.arrays import Pairs
+    from scenepalette.data.arrays import PairSource
     from scenepalette.data.device.resident import ResidentPairs
-    from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
-    from scenepalette.data.splits.folds import ChosenPairs
 
 Batch = tuple[Tensor, Tensor]
-TrainingPairs: TypeAlias = "Pairs | ShardPairs | FirstPairs | ChosenPairs"
-AnyPairs: TypeAlias = "TrainingPairs | ResidentPairs"
+AnyPairs: TypeAlias = "PairSource | ResidentPairs"
 
 CHECKPOINT_FOLDER = "checkpoints"
 STAGE = "segmenter"
@@ -125,8 +122,8 @@ def train_segmenter(
     folder: Path,
     settings: SegmenterSettings,
     *,
-    real: Pairs | ShardPairs | ChosenPairs | None,
-    synthetic: TrainingPairs | None,
+    real: PairSource | None,
+    synthetic: PairSource | None,
     supervise_real: bool = True,
     table: ClassTable,
     seed: int,
@@ -166,7 +163,7 @@ def train_segmenter(
         CheckpointError: The folder holds another training.
         TrainingError: A loss or a gradient is not finite; the step is not taken.
     """
-    domains: dict[Domain, TrainingPairs] = {}
+    domains: dict[Domain, PairSource] = {}
     if real is not None:
         domains["real"] = real
     if synthetic is not None:
@@ -338,7 +335,7 @@ def _optimizer(settings: SegmenterSettings) -> Callable[[Iterator[nn.Parameter]]
     return partial(torch.optim.SGD, lr=rate, momentum=settings.momentum, weight_decay=decay)
 
 
-def _counts(settings: SegmenterSettings, pairs: TrainingPairs) -> ClassCounts | None:
+def _counts(settings: SegmenterSettings, pairs: PairSource) -> ClassCounts | None:
     """Count the pixels of each class, which reads all labels, if a setting asks for it."""
     pasted = settings.mixing == "copy-paste" and not settings.rare_classes
     return class_counts(pairs) if settings.class_weights != "none" or settings.prior_correction or pasted else None
@@ -347,7 +344,7 @@ def _counts(settings: SegmenterSettings, pairs: TrainingPairs) -> ClassCounts | 
 def _class_weights(
     settings: SegmenterSettings,
     counts: ClassCounts | None,
-    domains: Mapping[Domain, TrainingPairs],
+    domains: Mapping[Domain, PairSource],
     table: ClassTable,
     device: torch.device,
 ) -> dict[Domain, Tensor]:
@@ -400,7 +397,7 @@ def _mixing(
 
 
 def _renew_statistics(
-    settings: SegmenterSettings, domains: Mapping[Domain, TrainingPairs], fabric: Fabric, network: nn.Module
+    settings: SegmenterSettings, domains: Mapping[Domain, PairSource], fabric: Fabric, network: nn.Module
 ) -> None:
     """Take the statistics of batch norms from real images, spread evenly over the training split, if there are any."""
     real = domains.get("real")
@@ -423,7 +420,7 @@ def _renew_statistics(
     measure_statistics(network, forward, images())
 
 
-def _is_worth_keeping(settings: SegmenterSettings, domains: Mapping[Domain, TrainingPairs], domain: Domain) -> bool:
+def _is_worth_keeping(settings: SegmenterSettings, domains: Mapping[Domain, PairSource], domain: Domain) -> bool:
     """Tell whether pairs, other than on a GPU, are better decoded once than each time that a step takes them.
 
     Generated pairs lie encoded in shards; real ones are decoded already.
@@ -473,7 +470,7 @@ def _batches(
 
 def _identity(
     settings: SegmenterSettings,
-    domains: Mapping[Domain, TrainingPairs],
+    domains: Mapping[Domain, PairSource],
     supervise_real: bool,
     table: ClassTable,
     seed: int,
@@ -505,7 +502,7 @@ def size_problems(settings: SegmenterSettings, size: tuple[int, int]) -> list[st
 
 def _check_arm(
     settings: SegmenterSettings,
-    domains: Mapping[Domain, TrainingPairs],
+    domains: Mapping[Domain, PairSource],
     supervise_real: bool,
     table: ClassTable,
     fabric: Fabric,

@@ -7,40 +7,19 @@ sends four times as many bytes. On a CPU nothing is gained, and pairs stay where
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from scenepalette.common.processors import map_in_order
-from scenepalette.data.arrays import Pairs, images_to_uint8, scaled
-from scenepalette.data.classes import ClassTable
+from scenepalette.data.arrays import Pairs, PairSource, images_to_uint8, scaled
 from scenepalette.data.device.transfer import to_device
 
 SHARE = 0.25
 """Of a GPU's free memory, what all pairs of a training may take at most; networks need the rest."""
 READ_AT_ONCE = 32
-
-
-class PairSource(Protocol):
-    """Pairs of any origin: arrays, shards, or some of them."""
-
-    @property
-    def table(self) -> ClassTable:
-        """Classes of the labels."""
-        ...
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return images B3HW float32 in [-1, 1] and labels BHW int64."""
-        ...
 
 
 Source = TypeVar("Source", bound=PairSource)

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.data.arrays import Pairs, images_from_uint8
+from scenepalette.data.arrays import PairSource, images_from_uint8
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.fitting.resampling import resample_pairs
 from scenepalette.data.shards.decoded import DecodedShards, decoded_path, write_decoded_shard
@@ -327,34 +327,41 @@ def decode_shards(folder: Path | str, to: Path | str, *, threads: int = 1, progr
     return to
 
 
-class FirstPairs:
-    """The first pairs of a larger set, for evaluations that need not look at all of them."""
+class ChosenPairs:
+    """Some pairs of a larger set."""
 
-    def __init__(self, pairs: Pairs | ShardPairs | FirstPairs, count: int) -> None:
-        self.pairs, self.count = pairs, min(count, len(pairs))
+    def __init__(self, pairs: PairSource, indices: Sequence[int] | np.ndarray) -> None:
+        self.pairs, self.indices = pairs, np.asarray(indices, dtype=np.int64)
         self.table, self.size = pairs.table, pairs.size
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.indices)
 
     @property
     def ids(self) -> list[str]:
-        """The ids of the pairs in view, in order."""
-        return self.pairs.ids[: self.count]
+        """The ids of the pairs, in order."""
+        ids = self.pairs.ids
+        return [ids[index] for index in self.indices]
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images B3HW in [-1, 1] and labels BHW."""
-        return self.pairs.batch(indices)
+        return self.pairs.batch(self.indices[np.asarray(indices, dtype=np.int64)])
 
 
-class JoinedPairs(FirstPairs):
+class FirstPairs(ChosenPairs):
+    """The first pairs of a larger set, for evaluations that need not look at all of them."""
+
+    def __init__(self, pairs: PairSource, count: int) -> None:
+        super().__init__(pairs, range(min(count, len(pairs))))
+
+
+class JoinedPairs(ChosenPairs):
     """The pairs of several sets, one after the other."""
 
-    def __init__(self, parts: Sequence[ShardPairs | FirstPairs]) -> None:
+    def __init__(self, parts: Sequence[PairSource]) -> None:
         """Take the sets, one or more, of the same classes and size."""
-        super().__init__(parts[0], len(parts[0]))
         self.parts, self._ends = list(parts), np.cumsum([len(part) for part in parts])
-        self.count = int(self._ends[-1])
+        super().__init__(parts[0], range(self._ends[-1]))
 
     @property
     def ids(self) -> list[str]:

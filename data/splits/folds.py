@@ -8,11 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 
-from scenepalette.data.arrays import Pairs
 from scenepalette.data.sequences import sequences_of, sources_of
-from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 
 
 def folds_of(ids: Sequence[str], count: int) -> np.ndarray:
@@ -71,23 +68,3 @@ def classes_by_fold(labels: np.ndarray, folds: np.ndarray, count: int, num_class
     for label, fold in zip(labels, folds, strict=True):
         present[fold] |= np.bincount(np.asarray(label).ravel(), minlength=256) > 0
     return present[:, :num_classes]
-
-
-class ChosenPairs:
-    """Some pairs of a larger set."""
-
-    def __init__(self, pairs: Pairs | ShardPairs | FirstPairs, indices: Sequence[int] | np.ndarray) -> None:
-        self.pairs, self.indices = pairs, np.asarray(indices, dtype=np.int64)
-        self.table, self.size = pairs.table, pairs.size
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    @property
-    def ids(self) -> list[str]:
-        """The ids of the pairs, in order."""
-        return [self.pairs.ids[index] for index in self.indices]
-
-    def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return images B3HW in [-1, 1] and labels BHW."""
-        return self.pairs.batch(self.indices[np.asarray(indices, dtype=np.int64)])

@@ -20,8 +20,7 @@ from scenepalette.training.device.fitting import in_fitting_batches
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from scenepalette.data.arrays import Pairs
-    from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
+    from scenepalette.data.arrays import PairSource
 
 INCEPTION_LAYER = "2048"
 
@@ -82,7 +81,7 @@ def inception_features(
 
 def segmenter_features(
     model: nn.Module,
-    pairs: Pairs | ShardPairs | FirstPairs,
+    pairs: PairSource,
     batch_size: int,
     fabric: Fabric,
     progress: Progress = NO_PROGRESS,

@@ -28,8 +28,7 @@ from scenepalette.training.device.fitting import in_fitting_batches
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from scenepalette.data.arrays import Pairs
-    from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
+    from scenepalette.data.arrays import PairSource
 
 PERCENTILE = 5
 """Of validation's distances; as many percent of the images of a generator that does not copy are nearer."""
@@ -131,7 +130,7 @@ class Memorisation:
 
 
 def describe(
-    pairs: Pairs | ShardPairs | FirstPairs,
+    pairs: PairSource,
     network: FeatureNetwork,
     batch_size: int,
     fabric: Fabric,

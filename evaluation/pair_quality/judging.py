@@ -26,8 +26,7 @@ from scenepalette.training.device.fitting import in_fitting_batches
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from scenepalette.data.arrays import Pairs
-    from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
+    from scenepalette.data.arrays import PairSource
 
 _LEAST_PROBABILITY = 1e-7
 
@@ -73,7 +72,7 @@ def mean_probabilities(teachers: Sequence[nn.Module], images: Tensor, judges: Se
 
 def judge_pairs(
     teachers: Sequence[nn.Module],
-    pairs: Pairs | ShardPairs | FirstPairs,
+    pairs: PairSource,
     judges: Sequence[Sequence[int]],
     batch_size: int,
     fabric: Fabric,

@@ -19,8 +19,7 @@ from scenepalette.data.arrays import Pairs, open_array
 from scenepalette.data.class_counts import class_counts
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.sequences import evenly_spread
-from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
-from scenepalette.data.splits.folds import ChosenPairs
+from scenepalette.data.shards.pairs import ChosenPairs, FirstPairs, ShardPairs
 from scenepalette.evaluation.miou import confusion_per_image, mean_iou
 from scenepalette.evaluation.native import confusion_of_images
 from scenepalette.evaluation.pair_quality.trust import TrustSettings
@@ -191,7 +190,7 @@ class SegmenterUnit(Unit):
             train = replace(train, labels=labels_of_teachers(run.run_dir / TEACHERS_UNIT, train))
         return train
 
-    def generated_pairs(self, run: Workspace) -> FirstPairs | ChosenPairs | None:
+    def generated_pairs(self, run: Workspace) -> ChosenPairs | None:
         """Return the generated pairs that the arm takes, if any, with labels as far as it trusts them."""
         if self.pairs is None:
             return None
@@ -287,7 +286,7 @@ def train_arm(
     *,
     train: Pairs | ChosenPairs,
     validation: Pairs,
-    synthetic: FirstPairs | ChosenPairs | None,
+    synthetic: ChosenPairs | None,
     seed: int,
     fabric: Fabric,
     progress: Progress,
@@ -340,16 +339,9 @@ def _validation(pairs: Pairs, count: int, fabric: Fabric) -> Callable[[nn.Module
     """Return what measures mIoU on some pairs, spread evenly over all, by resized labels; None for no pairs."""
     if not count:
         return None
-    chosen = evenly_spread(len(pairs), count)
+    some = ChosenPairs(pairs, evenly_spread(len(pairs), count))
 
     def validate(network: nn.Module) -> float:
-        some = replace(
-            pairs,
-            images=pairs.images[chosen],
-            labels=pairs.labels[chosen],
-            ids=[pairs.ids[index] for index in chosen],
-            native=None,
-        )
         return mean_iou(confusion_per_image(network, some, EVALUATION_BATCH, fabric), pairs.table.eval_ids)
 
     return validate

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 
 from scenepalette.common.commands import named_files
-from scenepalette.data.arrays import Pairs
-from scenepalette.data.shards.pairs import FirstPairs
-from scenepalette.data.splits.folds import ChosenPairs
+from scenepalette.data.arrays import Pairs, PairSource
+from scenepalette.data.shards.pairs import ChosenPairs
 from scenepalette.evaluation.miou import confusion_of_batch
 from scenepalette.evaluation.pair_quality.trust import TrustSettings
 from scenepalette.pipeline.arms import ARMS
@@ -101,7 +100,7 @@ class CommandSegmenterUnit(SegmenterUnit):
             write_confusion(folder / file, confusion_by_command(folder, commands, pairs))
 
 
-def confusion_by_command(folder: Path, commands: TrainerSettings, pairs: Pairs | FirstPairs) -> np.ndarray:
+def confusion_by_command(folder: Path, commands: TrainerSettings, pairs: PairSource) -> np.ndarray:
     """Return one confusion matrix per image of a trained segmenter's predictions, int64 [N, K, K]."""
     table, counts = pairs.table, []
     predicted = predict_by_command(folder / MODEL, commands, pairs, table)

@@ -170,9 +170,10 @@ class QualityUnit(Unit):
             judged = judge_pairs(
                 load_teachers(run), pairs, judges, EVALUATION_BATCH, run.fabric, run.progress, f"Judging {self.kind}"
             )
+            ids = pairs.ids
             for number, judgement in enumerate(judged):
                 row = QualityRow(
-                    id=pairs.ids[number],
+                    id=ids[number],
                     judges=judges[number],
                     nearest_id=as_text(train.ids[found[number]]),
                     nearest_distance=float(distances[number]),

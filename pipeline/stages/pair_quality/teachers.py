@@ -11,7 +11,8 @@ import numpy as np
 from torch import nn
 
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.splits.folds import ChosenPairs, classes_by_fold, folds_of
+from scenepalette.data.shards.pairs import ChosenPairs
+from scenepalette.data.splits.folds import classes_by_fold, folds_of
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import MOST_FOLDS, RunConfig, SegmentersConfig
 from scenepalette.pipeline.stages.segment import SegmenterUnit, arm_settings, size_field

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from scenepalette.data.arrays import Pairs, images_to_uint8
+from scenepalette.data.arrays import PairSource, images_to_uint8
 from scenepalette.data.shards.pairs import FirstPairs
 from scenepalette.data.shards.reading import tables_of_folder
 from scenepalette.data.shards.schema import as_text
@@ -51,7 +51,7 @@ def check_copies(
         name = network.description
     fabric.to_device(network).eval()
 
-    def described(pairs: Pairs | FirstPairs, what: str, mirrored: bool = False) -> Described:
+    def described(pairs: PairSource, what: str, mirrored: bool = False) -> Described:
         return describe(
             pairs, network, EVALUATION_BATCH, fabric, progress, mirrored=mirrored, description=f"Nearness of {what}"
         )

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from scenepalette.common.randomness import torch_generator
-from scenepalette.data.arrays import Pairs, images_to_uint8
+from scenepalette.data.arrays import Pairs, PairSource, images_to_uint8
 from scenepalette.data.class_counts import class_counts
 from scenepalette.data.labels import one_hot
 from scenepalette.data.rare_classes import rare_classes
@@ -345,7 +345,7 @@ def cost_of_arm(run: Workspace, arm: str) -> ArmCost:
     )
 
 
-def _predict(segmenter: nn.Module, pairs: Pairs | FirstPairs, rows: Sequence[int], fabric: Fabric) -> np.ndarray:
+def _predict(segmenter: nn.Module, pairs: PairSource, rows: Sequence[int], fabric: Fabric) -> np.ndarray:
     """Return the predictions of a segmenter, uint8 [rows, H, W]."""
     images, _ = pairs.batch(list(rows))
     segmenter.to(fabric.device).eval()

@@ -21,9 +21,8 @@ from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.sequences import blocks_of
 from scenepalette.data.sequences import sources_of as images_of
-from scenepalette.data.shards.pairs import FirstPairs
+from scenepalette.data.shards.pairs import ChosenPairs
 from scenepalette.data.shards.schema import as_text
-from scenepalette.data.splits.folds import ChosenPairs
 from scenepalette.data.splits.parts import order_of_parts, part_of, size_of_part
 from scenepalette.pipeline.arms import ARMS, added_kind
 from scenepalette.pipeline.config import RunConfig
@@ -161,7 +160,7 @@ class PointUnit(SegmenterUnit):
         assert isinstance(train, Pairs)
         return ChosenPairs(train, chosen_part(run, self.labels))
 
-    def generated_pairs(self, run: Workspace) -> FirstPairs | ChosenPairs | None:
+    def generated_pairs(self, run: Workspace) -> ChosenPairs | None:
         """Return the generated pairs that were made from no real one outside the part.
 
         Raises:
@@ -170,7 +169,7 @@ class PointUnit(SegmenterUnit):
         pairs = super().generated_pairs(run)
         if pairs is None or self.labels == 1:
             return pairs
-        assert isinstance(pairs, FirstPairs) and self.pairs is not None
+        assert self.pairs is not None
         rows, size = rows_within(run, self.pairs, self.labels), run.config.segmenters.batch_size
         if len(rows) < size:
             raise DataError(

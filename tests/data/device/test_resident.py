@@ -10,7 +10,7 @@ from scenepalette.data.device import resident
 from scenepalette.data.device.resident import PlacedLabels, ResidentPairs, TrainingSamples, place
 from scenepalette.data.device.transfer import to_device
 from scenepalette.data.labels import count_by_rows, count_ids, labels_to_palette, one_hot
-from scenepalette.data.splits.folds import ChosenPairs
+from scenepalette.data.shards.pairs import ChosenPairs
 
 CPU = torch.device("cpu")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")

@@ -7,7 +7,8 @@ import pytest
 
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.splits.folds import ChosenPairs, classes_by_fold, folds_of, judges_of
+from scenepalette.data.shards.pairs import ChosenPairs
+from scenepalette.data.splits.folds import classes_by_fold, folds_of, judges_of
 
 
 def test_each_recording_gives_each_fold_a_block_of_consecutive_frames() -> None:

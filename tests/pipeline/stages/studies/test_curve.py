@@ -13,9 +13,8 @@ import pytest
 
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.shards.pairs import ShardPairs
+from scenepalette.data.shards.pairs import ChosenPairs, ShardPairs
 from scenepalette.data.shards.reading import iterate_rows
-from scenepalette.data.splits.folds import ChosenPairs
 from scenepalette.pipeline.cli.terminal.results import print_curve
 from scenepalette.pipeline.config import RunConfig, make_config
 from scenepalette.pipeline.run import Run
