@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +67,9 @@ def read_source(source: Path, options: ImportOptions) -> Source:
         image = _image_of(folder, stem, where, findings)
         if image is None:
             continue
-        drawing = _Drawing(image, path, source, classes, plates=options.classes is not None)
+        read = partial(_read, image, path, source, classes, options.classes is not None)
         key = path.relative_to(source).with_name(stem).as_posix()
-        items.append(Item(stem, key, where, split_of(where), image, drawing.read))
+        items.append(Item(stem, key, where, split_of(where), image, read))
     return Source(items, classes, paths, findings)
 
 
@@ -113,42 +113,33 @@ def _image_of(folder: ImageFolder, stem: str, where: str, findings: Findings) ->
     return folder.find(next((name for name in ends if folder.holds(name)), ends[0]), findings, where)
 
 
-@dataclass(frozen=True)
-class _Drawing:
-    """How one file's label map is drawn."""
+def _read(image: Path, path: Path, source: Path, classes: Classes, plates: bool, findings: Findings) -> Drawn | None:
+    """Read the image and draw the objects in their order."""
+    content = _objects_of(path, source, findings)
+    if content is None:
+        return None
+    height, width, where = content.get("imgHeight"), content.get("imgWidth"), relative_name(path, source)
+    canvas = canvas_of(image, height, width, classes, findings, where)
+    if canvas is None:
+        return None
+    for number, entry in enumerate(content["objects"]):
+        _draw(entry, f"object {number}", classes, plates, canvas)
+    return canvas.drawn
 
-    image: Path
-    path: Path
-    source: Path
-    classes: Classes
-    plates: bool
 
-    def read(self, findings: Findings) -> Drawn | None:
-        """Read the image and draw the objects in their order."""
-        content = _objects_of(self.path, self.source, findings)
-        if content is None:
-            return None
-        height, width, where = content.get("imgHeight"), content.get("imgWidth"), relative_name(self.path, self.source)
-        canvas = canvas_of(self.image, height, width, self.classes, findings, where)
-        if canvas is None:
-            return None
-        for number, entry in enumerate(content["objects"]):
-            self._draw(entry, f"object {number}", canvas)
-        return canvas.drawn
-
-    def _draw(self, entry: object, text: str, canvas: Canvas) -> None:
-        if not isinstance(entry, dict):
-            canvas.fault(Fault.SHAPE, f"{text} is {short(repr(entry), 40)}")
-            return
-        label, deleted = entry.get("label"), entry.get("deleted")
-        if not isinstance(deleted, int | str | None) or deleted not in _DELETED:
-            canvas.fault(Fault.SHAPE, f"{text} with deleted {short(repr(deleted), 40)}; required is 0 or 1")
-            return
-        if _DELETED[deleted] or (label == _NOT_DRAWN and not self.plates):
-            return
-        if isinstance(label, str) and label not in self.classes.ids and label != _GROUP:
-            label = label.removesuffix(_GROUP)
-        value = canvas.id_of(label)
-        points = canvas.points(entry.get("polygon"), f"{text}, {short(str(label), 40)}")
-        if value is not None and points is not None:
-            canvas.polygon(points, value, text, outlined=False)
+def _draw(entry: object, text: str, classes: Classes, plates: bool, canvas: Canvas) -> None:
+    if not isinstance(entry, dict):
+        canvas.fault(Fault.SHAPE, f"{text} is {short(repr(entry), 40)}")
+        return
+    label, deleted = entry.get("label"), entry.get("deleted")
+    if not isinstance(deleted, int | str | None) or deleted not in _DELETED:
+        canvas.fault(Fault.SHAPE, f"{text} with deleted {short(repr(deleted), 40)}; required is 0 or 1")
+        return
+    if _DELETED[deleted] or (label == _NOT_DRAWN and not plates):
+        return
+    if isinstance(label, str) and label not in classes.ids and label != _GROUP:
+        label = label.removesuffix(_GROUP)
+    value = canvas.id_of(label)
+    points = canvas.points(entry.get("polygon"), f"{text}, {short(str(label), 40)}")
+    if value is not None and points is not None:
+        canvas.polygon(points, value, text, outlined=False)

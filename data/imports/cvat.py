@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -67,10 +67,10 @@ def read_source(source: Path, options: ImportOptions) -> Source:
             if path is None:
                 continue
             told = f"{where}, {relative_name(path, folder.root)}"
-            drawing = _Drawing(path, element, told, classes, options.line_width or LINE_WIDTH)
+            read = partial(_read, path, element, told, classes, options.line_width or LINE_WIDTH)
             key = path.relative_to(folder.root).with_suffix("").as_posix()
             split = split_named(element.get("subset", "")) or split_of(where) or split_of(key)
-            items.append(Item(path.stem, key, told, split, path, drawing.read))
+            items.append(Item(path.stem, key, told, split, path, read))
     folder.tell_unused(findings)
     return Source(items, classes, [path for path, _, _ in documents], findings)
 
@@ -115,51 +115,44 @@ def _labels_of(documents: Sequence[Element]) -> tuple[list[str], dict[str, tuple
     return list(names), colours
 
 
-@dataclass(frozen=True)
-class _Drawing:
-    """How one image's label map is drawn."""
+def _read(
+    path: Path, element: Element, where: str, classes: Classes, line_width: int, findings: Findings
+) -> Drawn | None:
+    """Read the image and draw its shapes, those with a higher z_order above."""
+    height, width = _number(element.get("height")), _number(element.get("width"))
+    canvas = canvas_of(path, height, width, classes, findings, where)
+    if canvas is None:
+        return None
+    shapes = [shape for shape in element if shape.tag != "attribute"]
+    for shape in sorted(shapes, key=lambda shape: _number(shape.get("z_order", "0")) or 0):
+        _draw(shape, line_width, canvas)
+    return canvas.drawn
 
-    path: Path
-    element: Element
-    where: str
-    classes: Classes
-    line_width: int
 
-    def read(self, findings: Findings) -> Drawn | None:
-        """Read the image and draw its shapes, those with a higher z_order above."""
-        height, width = _number(self.element.get("height")), _number(self.element.get("width"))
-        canvas = canvas_of(self.path, height, width, self.classes, findings, self.where)
-        if canvas is None:
-            return None
-        shapes = [shape for shape in self.element if shape.tag != "attribute"]
-        for shape in sorted(shapes, key=lambda shape: _number(shape.get("z_order", "0")) or 0):
-            self._draw(shape, canvas)
-        return canvas.drawn
-
-    def _draw(self, shape: Element, canvas: Canvas) -> None:
-        text = f"{shape.tag} {short(shape.get('label', ''), 40)}"
-        if shape.tag in _NO_AREA:
-            canvas.left_out(f"images with {shape.tag}, which cover no area and are left out")
+def _draw(shape: Element, line_width: int, canvas: Canvas) -> None:
+    text = f"{shape.tag} {short(shape.get('label', ''), 40)}"
+    if shape.tag in _NO_AREA:
+        canvas.left_out(f"images with {shape.tag}, which cover no area and are left out")
+        return
+    if shape.tag not in _SHAPES or shape.tag == "cuboid":
+        canvas.fault(Fault.KIND, text)
+        return
+    value = canvas.id_of(shape.get("label"))
+    if value is None:
+        return
+    if shape.tag == "mask":
+        _draw_mask(shape, value, text, canvas)
+    elif shape.tag in ("polygon", "polyline"):
+        points = canvas.points(_points(shape.get("points", "")), text)
+        if points is None:
             return
-        if shape.tag not in _SHAPES or shape.tag == "cuboid":
-            canvas.fault(Fault.KIND, text)
-            return
-        value = canvas.id_of(shape.get("label"))
-        if value is None:
-            return
-        if shape.tag == "mask":
-            _draw_mask(shape, value, text, canvas)
-        elif shape.tag in ("polygon", "polyline"):
-            points = canvas.points(_points(shape.get("points", "")), text)
-            if points is None:
-                return
-            if shape.tag == "polygon":
-                canvas.polygon(points, value, text)
-            else:
-                canvas.left_out(f"images with lines, drawn {self.line_width} pixels wide (--line-width)")
-                canvas.line(points, self.line_width, value)
+        if shape.tag == "polygon":
+            canvas.polygon(points, value, text)
         else:
-            _draw_round_or_square(shape, value, text, canvas)
+            canvas.left_out(f"images with lines, drawn {line_width} pixels wide (--line-width)")
+            canvas.line(points, line_width, value)
+    else:
+        _draw_round_or_square(shape, value, text, canvas)
 
 
 def _draw_round_or_square(shape: Element, value: int, text: str, canvas: Canvas) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +81,9 @@ def read_source(source: Path, options: ImportOptions) -> Source:
     for path, where, image in found:
         if image is None:
             findings.left_out("images taken from within their annotations, as there is no file of them", where)
-        drawing = _Drawing(path, where, image, classes, options.line_width or LINE_WIDTH)
+        read = partial(_read, path, where, image, classes, options.line_width or LINE_WIDTH)
         key = path.relative_to(source).with_suffix("").as_posix()
-        items.append(Item(path.stem if image is None else image.stem, key, where, split_of(where), image, drawing.read))
+        items.append(Item(path.stem if image is None else image.stem, key, where, split_of(where), image, read))
     folder.tell_unused(findings)
     return Source(items, classes, files, findings)
 
@@ -109,66 +109,59 @@ def _content_of(path: Path, where: str, findings: Findings) -> dict[str, Any] | 
     return content
 
 
-@dataclass(frozen=True)
-class _Drawing:
-    """How one file's label map is drawn."""
-
-    path: Path
-    where: str
-    image: Path | None
-    classes: Classes
-    line_width: int
-
-    def read(self, findings: Findings) -> Drawn | None:
-        """Read the image and draw the shapes in their order."""
-        content = _content_of(self.path, self.where, findings)
-        if content is None:
+def _read(
+    path: Path, where: str, image: Path | bytes | None, classes: Classes, line_width: int, findings: Findings
+) -> Drawn | None:
+    """Read the image and draw the shapes in their order."""
+    content = _content_of(path, where, findings)
+    if content is None:
+        return None
+    data = content.get("imageData")
+    if image is None:
+        try:
+            image = base64.b64decode(_DATA_ADDRESS.sub("", data) if isinstance(data, str) else "", validate=True)
+        except (binascii.Error, ValueError) as error:
+            findings.fault(Fault.IMAGE, f"{where}: imageData ({error})")
             return None
-        image, data = self.image, content.get("imageData")
-        if image is None:
-            try:
-                image = base64.b64decode(_DATA_ADDRESS.sub("", data) if isinstance(data, str) else "", validate=True)
-            except (binascii.Error, ValueError) as error:
-                findings.fault(Fault.IMAGE, f"{self.where}: imageData ({error})")
-                return None
-        height, width = content.get("imageHeight"), content.get("imageWidth")
-        canvas = canvas_of(image, height, width, self.classes, findings, self.where)
-        if canvas is None:
-            return None
-        for number, shape in enumerate(content["shapes"]):
-            self._draw(shape, f"shape {number}", canvas)
-        return canvas.drawn
+    height, width = content.get("imageHeight"), content.get("imageWidth")
+    canvas = canvas_of(image, height, width, classes, findings, where)
+    if canvas is None:
+        return None
+    for number, shape in enumerate(content["shapes"]):
+        _draw(shape, f"shape {number}", line_width, canvas)
+    return canvas.drawn
 
-    def _draw(self, shape: object, text: str, canvas: Canvas) -> None:
-        if not isinstance(shape, dict):
-            canvas.fault(Fault.SHAPE, f"{text} is {short(repr(shape), 40)}")
-            return
-        kind, label = shape.get("shape_type") or "polygon", shape.get("label")
-        text = f"{text}, {short(str(label), 40)}"
-        if kind in ("point", "points"):
-            canvas.left_out("files with points, which cover no area and are left out")
-            return
-        value = canvas.id_of(label)
-        points = canvas.points(shape.get("points"), text)
-        if value is None or points is None:
-            return
-        if kind == "polygon":
-            canvas.polygon(points, value, text)
-        elif kind == "rectangle" and len(points) in (2, 4):
-            canvas.rectangle(points, value)
-        elif kind == "oriented_rectangle" and len(points) == 4:
-            canvas.polygon(points, value, text)
-        elif kind == "circle" and len(points) == 2:
-            canvas.circle(points[0], points[1], value)
-        elif kind in ("line", "linestrip") and len(points) > 1:
-            canvas.left_out(f"files with lines, drawn {self.line_width} pixels wide (--line-width)")
-            canvas.line(points, self.line_width, value)
-        elif kind == "mask" and len(points) == 2:
-            _draw_mask(shape.get("mask"), points[0], points[1], value, text, canvas)
-        elif kind in ("rectangle", "oriented_rectangle", "circle", "line", "linestrip", "mask"):
-            canvas.fault(Fault.SHAPE, f"{text}: {kind} of {len(points)} points")
-        else:
-            canvas.fault(Fault.KIND, f"{text}: {short(repr(kind), 40)}")
+
+def _draw(shape: object, text: str, line_width: int, canvas: Canvas) -> None:
+    if not isinstance(shape, dict):
+        canvas.fault(Fault.SHAPE, f"{text} is {short(repr(shape), 40)}")
+        return
+    kind, label = shape.get("shape_type") or "polygon", shape.get("label")
+    text = f"{text}, {short(str(label), 40)}"
+    if kind in ("point", "points"):
+        canvas.left_out("files with points, which cover no area and are left out")
+        return
+    value = canvas.id_of(label)
+    points = canvas.points(shape.get("points"), text)
+    if value is None or points is None:
+        return
+    if kind == "polygon":
+        canvas.polygon(points, value, text)
+    elif kind == "rectangle" and len(points) in (2, 4):
+        canvas.rectangle(points, value)
+    elif kind == "oriented_rectangle" and len(points) == 4:
+        canvas.polygon(points, value, text)
+    elif kind == "circle" and len(points) == 2:
+        canvas.circle(points[0], points[1], value)
+    elif kind in ("line", "linestrip") and len(points) > 1:
+        canvas.left_out(f"files with lines, drawn {line_width} pixels wide (--line-width)")
+        canvas.line(points, line_width, value)
+    elif kind == "mask" and len(points) == 2:
+        _draw_mask(shape.get("mask"), points[0], points[1], value, text, canvas)
+    elif kind in ("rectangle", "oriented_rectangle", "circle", "line", "linestrip", "mask"):
+        canvas.fault(Fault.SHAPE, f"{text}: {kind} of {len(points)} points")
+    else:
+        canvas.fault(Fault.KIND, f"{text}: {short(repr(kind), 40)}")
 
 
 def _draw_mask(data: object, first: Point, last: Point, value: int, text: str, canvas: Canvas) -> None:
