@@ -43,7 +43,7 @@ def write_report(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
         The document that report.json holds: schema 2, mIoU as fractions, null for what is undefined.
     """
     from scenepalette.pipeline.report.figures import draw_figures, figure_to_png  # with matplotlib, slow to import
-    from scenepalette.pipeline.report.sections.curve_figures import draw_curve
+    from scenepalette.pipeline.report.sections.study_figures import draw_curve
 
     comparison = compare_inputs(inputs)
     arms = comparison.arms

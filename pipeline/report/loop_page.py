@@ -129,7 +129,7 @@ def write_loop(folder: Path, inputs: LoopInputs) -> dict[str, Any]:
 def build_loop_document(inputs: LoopInputs) -> tuple[dict[str, Any], dict[str, Figure]]:
     """Return the document, schema 1 as JSON values, mIoU as fractions, and its figures by file."""
     from scenepalette.pipeline.report.figures import draw_pairs  # with matplotlib, slow to import
-    from scenepalette.pipeline.report.sections.loop_figures import draw_rounds
+    from scenepalette.pipeline.report.sections.study_figures import draw_rounds
 
     table, names = inputs.table, inputs.table.names
 

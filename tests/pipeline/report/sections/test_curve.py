@@ -15,7 +15,7 @@ from scenepalette.pipeline.report.figures import figure_to_png
 from scenepalette.pipeline.report.page import Page, to_markdown
 from scenepalette.pipeline.report.results import ArmRun, ReportInputs
 from scenepalette.pipeline.report.sections.curve import CurvePoint, curve_blocks, curve_document, curve_sentences
-from scenepalette.pipeline.report.sections.curve_figures import draw_curve
+from scenepalette.pipeline.report.sections.study_figures import draw_curve
 
 IMAGES = {0.25: 100, 0.5: 200, 1.0: 400}
 REAL = {(0.25, 0): 60, (0.5, 0): 80, (1.0, 0): 100}

@@ -1,4 +1,4 @@
-"""The two plots of a curve: mIoU by the number of real images, and by the number of generated pairs."""
+"""The plots of studies: a curve's mIoU by real images and by generated pairs, and a loop's by generated pairs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
-from scenepalette.pipeline.report.figures import BLUE, INK, Drawing, tidy
+from scenepalette.pipeline.report.figures import BLUE, INK, MUTED, ORANGE, WIDTH, Drawing, tidy
 from scenepalette.pipeline.report.sections.curve import SECTION
+from scenepalette.pipeline.report.statistics import Estimate
 
 SIZE = (6.4, 4.0)  # inches
 
@@ -71,6 +72,35 @@ def draw_doses(curve: Mapping[str, Any]) -> Figure:
     _line(axes, pairs, [each["miou"] for each in curve["doses"]], BLUE, curve["arm"], 1.0)
     _finish(axes, pairs, "generated pairs")
     axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def draw_rounds(pairs: Sequence[int], found: Sequence[Estimate], control: Estimate) -> Figure:
+    """Draw validation mIoU by generated pairs: the rounds as a line, the control as a point beside the last.
+
+    Args:
+        pairs: Generated pairs of real pairs alone, 0, and of each round.
+        found: mIoU of these, as fractions.
+        control: That of as many pairs as the last round has, with random palettes.
+    """
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+    axes = figure.subplots()
+
+    def draw(x: Sequence[float], estimates: Sequence[Estimate], color: str, label: str, style: str) -> None:
+        middle = 100 * np.array([each.mean for each in estimates])
+        low, high = (100 * np.array([getattr(each, end) for each in estimates]) for end in ("low", "high"))
+        beside = np.nan_to_num(np.abs(np.stack([middle - low, high - middle])))
+        axes.errorbar(
+            x, middle, yerr=beside, fmt=style, color=color, ecolor=color, capsize=3, linewidth=1.6, label=label
+        )
+
+    draw(pairs, found, BLUE, "asked for lacking classes", "o-")
+    # Beside the last round, where intervals would cover each other.
+    draw([pairs[-1] * 1.01], [control], ORANGE, "random palettes", "s")
+    axes.axhline(100 * found[0].mean, color=MUTED, linewidth=0.8, linestyle=":")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+    tidy(axes, "y", "generated pairs", "mIoU, %")
     return figure
 
 
