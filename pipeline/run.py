@@ -20,7 +20,9 @@ from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.device.beside import make_beside, trainings_at_once
 from scenepalette.pipeline.device.memory import memory_explained
 from scenepalette.pipeline.run_directory.activity import told
+from scenepalette.pipeline.run_directory.manifests import MANIFEST
 from scenepalette.pipeline.run_directory.ownership import CONFIG, check_holds_run, exclusive, remember
+from scenepalette.pipeline.run_directory.study_results import CURVE_RESULT, LOOP_RESULT
 from scenepalette.pipeline.run_state import RunState
 from scenepalette.pipeline.stages.data import DataUnit, ExtraTestUnit, SourceUnit, UnlabelledUnit
 from scenepalette.pipeline.stages.generate import PairsUnit, model_units
@@ -36,9 +38,8 @@ from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.studies.compare import comparison_units
 from scenepalette.pipeline.stages.studies.curve import curve_units
 from scenepalette.pipeline.stages.studies.loop_report import loop_units
-from scenepalette.pipeline.stages.studies.shown import with_results
 from scenepalette.pipeline.units.borrowing import lending_problems
-from scenepalette.pipeline.units.records import begin, finish, misfits, timed, work_folder
+from scenepalette.pipeline.units.records import begin, finish, is_finished, misfits, timed, work_folder
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.tracking import tracked
 from scenepalette.pipeline.units.workspace import PlannedUnits, Unit, ancestors, in_order
@@ -89,7 +90,18 @@ class Run(RunState):
         run = units_of(config, sources)
         comparison, loop = comparison_units(config, sources, run), loop_units(config, sources, run)
         curve = {unit.name: unit for unit in curve_units(config, sources)}
-        return PlannedUnits(with_results(self.run_dir, run, comparison | curve | loop), comparison, curve, loop)
+        studies = comparison | curve | loop
+        # The report shows what is finished with these settings. What lies there unfinished, or damaged, concerns
+        # whoever asks for the study, and no other verb.
+        shown = [
+            name
+            for name in (CURVE_RESULT, LOOP_RESULT)
+            if name in studies
+            and (self.run_dir / name / MANIFEST).is_file()
+            and is_finished(self.run_dir, studies[name], run | studies)
+        ]
+        run["report"] = replace(run["report"], inputs=(*run["report"].inputs, *shown))
+        return PlannedUnits(run, comparison, curve, loop)
 
     def missing(self, names: Sequence[str]) -> list[str]:
         """Return the units to make among `names` and among all that they are made from, in order.
