@@ -28,7 +28,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -84,10 +84,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from scenepalette.data.arrays import PairSource
-    from scenepalette.data.device.resident import ResidentPairs
 
 Batch = tuple[Tensor, Tensor]
-AnyPairs: TypeAlias = "PairSource | ResidentPairs"
 
 CHECKPOINT_FOLDER = "checkpoints"
 STAGE = "segmenter"
@@ -211,7 +209,7 @@ def train_segmenter(
     validated = {math.ceil(part * settings.steps) for part in VALIDATED} if validate is not None else set()
 
     resident, on_cpu = speed_of(fabric).resident, fabric.device.type == "cpu"
-    placed: dict[Domain, AnyPairs] = {
+    placed: dict[Domain, PairSource] = {
         domain: place(pairs, fabric.device)
         if resident or (on_cpu and _is_worth_keeping(settings, domains, domain))
         else pairs
@@ -431,7 +429,7 @@ def _is_worth_keeping(settings: SegmenterSettings, domains: Mapping[Domain, Pair
 
 
 def _batches(
-    domains: Mapping[Domain, AnyPairs], settings: SegmenterSettings, seed: int, first_step: int
+    domains: Mapping[Domain, PairSource], settings: SegmenterSettings, seed: int, first_step: int
 ) -> Generator[dict[Domain, Batch], None, None]:
     """Yield the images of each step by domain, reading the next step's in a thread while one is trained on.
 

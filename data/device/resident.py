@@ -7,7 +7,6 @@ sends four times as many bytes. On a CPU nothing is gained, and pairs stay where
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,9 +19,6 @@ from scenepalette.data.device.transfer import to_device
 SHARE = 0.25
 """Of a GPU's free memory, what all pairs of a training may take at most; networks need the rest."""
 READ_AT_ONCE = 32
-
-
-Source = TypeVar("Source", bound=PairSource)
 
 
 class ResidentPairs:
@@ -52,10 +48,9 @@ class ResidentPairs:
         return len(self._pairs)
 
     @property
-    def ids(self) -> list[str]:
+    def ids(self) -> Sequence[str]:
         """The ids of all pairs, in order."""
-        source: Any = self._pairs
-        return source.ids
+        return self._pairs.ids
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
         """Return images B3HW float32 in [-1, 1] and labels BHW int64, on the device."""
@@ -99,7 +94,7 @@ class TrainingSamples:
     def __init__(self, pairs: Pairs, filled_labels: np.ndarray, device: torch.device, resident: bool = False) -> None:
         """Take pairs and their label maps uint8 [N, H, W] with ignored pixels filled; `resident` as above."""
         self._device = device
-        self._pairs: Pairs | ResidentPairs = place(pairs, device) if resident else pairs
+        self._pairs: PairSource = place(pairs, device) if resident else pairs
         self._filled = PlacedLabels(filled_labels, pairs.table.num_classes, device, resident)
         self.checked = self._filled.checked
 
@@ -109,7 +104,7 @@ class TrainingSamples:
         return image, label, self._filled.batch(indices)
 
 
-def place(pairs: Source, device: torch.device) -> Source | ResidentPairs:
+def place(pairs: PairSource, device: torch.device) -> PairSource:
     """Return pairs on a device if they fit there, else as they are."""
     return ResidentPairs(pairs, device) if fits(resident_bytes(pairs), device) else pairs
 
