@@ -63,14 +63,23 @@ _NO_CLASS = frozenset({"void", "ignore", "ignored", "unlabeled", "unlabelled", "
 _MOST_NOTED = 4
 _LIST_KEYS = ("names", "labels", "categories", "id2label", "label2id", "CLASSES")
 """What tools call their classes: YOLO, Mapillary, COCO, Hugging Face, mmsegmentation of old."""
-_RED_GREEN_BLUE = r"\d{1,3}[ ,\t]+\d{1,3}[ ,\t]+\d{1,3}"
+_GAP = r"[ ,;\t]+"
+_RED_GREEN_BLUE = rf"\d{{1,3}}{_GAP}\d{{1,3}}{_GAP}\d{{1,3}}"
+_IN_BRACKETS = rf"[(\[]\s*({_RED_GREEN_BLUE})\s*[)\]]"
+_HEXADECIMAL = r"#[0-9a-fA-F]{6}"
 _COLOURED_LINES = (
     rf"(?P<name>[^:]+):\s*(?P<color>{_RED_GREEN_BLUE})\s*(:.*)?",
-    rf"(?P<name>\d+[ ,\t]+[^\d\s].*[^\d\s,])[ ,\t]+(?P<color>{_RED_GREEN_BLUE})[ ,\t]+(0|255)",
-    rf"(?P<color>{_RED_GREEN_BLUE})[ ,\t]+(?P<name>\S.*)",
-    rf"(?P<name>.*\S)[ ,\t]+(?P<color>{_RED_GREEN_BLUE})",
+    rf"(?P<color>{_HEXADECIMAL})[ ,;:\t]+(?P<name>\S.*)",
+    rf"(?P<name>.*[^\s,;:=])[ ,;:=\t]+(?P<color>{_HEXADECIMAL})",
+    rf"(?P<id>\d{{1,3}}){_GAP}(?P<color>{_RED_GREEN_BLUE}){_GAP}[\d.]+({_GAP}[01]{_GAP}[01])?{_GAP}"
+    rf"\"?(?P<name>[^\d\s\"][^\"]*)\"?",
+    rf"(?P<name>\d+{_GAP}[^\d\s].*[^\d\s,;]){_GAP}(?P<color>{_RED_GREEN_BLUE}){_GAP}(0|255)",
+    rf"(?P<color>{_RED_GREEN_BLUE}){_GAP}(?P<name>\S.*)",
+    rf"(?P<name>.*[^\s,;:=])[ ,;:=\t]+(?P<color>{_RED_GREEN_BLUE})",
 )
 """Lines of class files without a header, the first that all lines have."""
+_NO_CLASS_LINE = rf"(?!{_HEXADECIMAL}[ ,:\t])#|//|__ignore__$|INTERPOLATION:"
+"""Comments, and lines that tools write beside those of classes."""
 _NUMBER_BEFORE = r"[\[(]?(?P<id>\d{1,3})(\s*[:=,;.)\]]\s*|\s+(-\s+)?)(?P<name>\S.*)"
 _NUMBER_BEHIND = r"(?P<name>.*?\S)(\s*[:=,;(\[]\s*|\s+([-(\[]\s*)?)(?P<id>\d{1,3})[\])]?"
 """Names with a label value, if all have one."""
@@ -224,11 +233,13 @@ def _parse_lines(text: str) -> list[dict[str, Any]]:
     """Return the classes of a text without a header, a line each.
 
     Read are names in the order of their label values, "3 car", "3: car" or "car 3", "0 0 142 car", "car 0 0 142" or
-    "3 car 0 0 142", also with an opacity of 0 or 255 behind it, as FreeSurfer writes, and the "car:0,0,142::" of CVAT's
-    labelmap.txt. LabelMe's "__ignore__" stands for no class.
+    "3 car 0 0 142", also with an opacity of 0 or 255 behind it, as FreeSurfer writes, "car (0, 0, 142)", "car #00008e",
+    the "car:0,0,142::" of CVAT's labelmap.txt, the "3,0,0,142,255,car" of QGIS, with opacity, and the '3 0 0 142 1 1 1
+    "car"' of ITK-SNAP, also with what is shown. LabelMe's "__ignore__" stands for no class.
     """
     lines = [line.strip() for line in text.splitlines()]
-    lines = [line for line in lines if line and not line.startswith(("#", "//")) and line != "__ignore__"]
+    lines = [re.sub(_IN_BRACKETS, r" \1 ", line).strip() for line in lines if not re.match(_NO_CLASS_LINE, line)]
+    lines = [line for line in lines if line]
     if files := [line for line in lines if has_image_ending(line)]:
         raise ValueError(f"it lists image files (such as {short(files[0])}), not classes")
     if lines and "name" in (keys := [_key_of(word) for word in lines[0].split()]) and {*keys} <= _COLUMNS.keys():
@@ -286,6 +297,10 @@ def _sections(content: dict[Any, Any], notes: list[str]) -> dict[str, Any]:
         if others and key != "names":
             notes.append(f"beside '{key}', {_quoted(others)} are not read.")
         return {"classes": content[key], **{name: content[name] for name in content.keys() & ClassFile.model_fields}}
+    rows = content.get("classes")
+    if isinstance(rows, list) and "tags" in content and all(isinstance(row, dict) and "title" in row for row in rows):
+        notes.append("the ids of its classes are Supervisely's own and no label values, which count in their order.")
+        return {"classes": [{key: value for key, value in row.items() if key != "id"} for row in rows]}
     if "classes" in content:
         return dict(content)
     numbered = all(str(key).isdecimal() for key in content) or all(type(value) is int for value in content.values())

@@ -24,6 +24,16 @@ COLOURED = {
     ),
     "objects.json": json.dumps([{"id": number, **row} for number, row in enumerate(ROWS)]),
     "supervisely.json": json.dumps({"classes": [{"title": row["name"], "color": row["color"]} for row in ROWS]}),
+    "meta.json": json.dumps(
+        {
+            "classes": [
+                {"title": name, "shape": "bitmap", "color": f"#{r:02X}{g:02X}{b:02X}", "id": 12345 + k, "hotkey": ""}
+                for k, (name, (r, g, b)) in enumerate(CLASSES)
+            ],
+            "tags": [],
+            "projectType": "images",
+        }
+    ),
     "mmseg.json": json.dumps({"classes": NAMES, "palette": PALETTE}),
     "metainfo.yaml": json.dumps({"METAINFO": {"classes": NAMES, "palette": PALETTE}}),
     "labelmap.txt": "# label:color_rgb:parts:actions\n" + "".join(f"{n}:{r},{g},{b}::\n" for n, (r, g, b) in CLASSES),
@@ -41,6 +51,22 @@ COLOURED = {
     "described.json": json.dumps(
         {"classes": {name: {"index": k, "color": PALETTE[k]} for k, name in reversed([*enumerate(NAMES)])}}
     ),
+    "itk-snap.txt": "# IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL\n"
+    + "".join(
+        f'    {k}   {r:3} {g:3} {b:3}  {k and 0.5:g}  1  1    "{n}"\n' for k, (n, (r, g, b)) in enumerate(CLASSES)
+    ),
+    "qgis.txt": "# QGIS Generated Color Map Export File\nINTERPOLATION:EXACT\n"
+    + "".join(f"{k},{r},{g},{b},255,{n}\n" for k, (n, (r, g, b)) in reversed([*enumerate(CLASSES)])),
+    "hexadecimal.txt": "".join(f"{n} #{r:02X}{g:02x}{b:02x}\n" for n, (r, g, b) in CLASSES),
+    "hexadecimal_first.txt": "# car and tree\n" + "".join(f"#{r:02x}{g:02x}{b:02x} {n}\n" for n, (r, g, b) in CLASSES),
+    "hexadecimal_numbered.txt": "".join(
+        f"{k}: {n}, #{r:02x}{g:02x}{b:02x}\n" for k, (n, (r, g, b)) in enumerate(CLASSES)
+    ),
+    "bracketed.txt": "".join(f"{n} ({r}, {g}, {b})\n" for n, (r, g, b) in CLASSES),
+    "bracketed_first.txt": "".join(f"[{r}, {g}, {b}] {n}\n" for n, (r, g, b) in CLASSES),
+    "bracketed_colons.txt": "".join(f"{k}: {n} = [{r},{g},{b}]\n" for k, (n, (r, g, b)) in enumerate(CLASSES)),
+    "semicolons.txt": "".join(f"{n};{r};{g};{b}\n" for n, (r, g, b) in CLASSES),
+    "semicolons_numbered.txt": "".join(f"{k};{n};{r};{g};{b}\n" for k, (n, (r, g, b)) in enumerate(CLASSES)),
     "css.csv": "name,color\n" + "".join(f'{n},"rgb({r}, {g}, {b})"\n' for n, (r, g, b) in CLASSES),
 }
 NAMED = {
