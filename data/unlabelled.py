@@ -15,6 +15,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.problems import printable
 from scenepalette.common.processors import map_in_order
 from scenepalette.common.storage.files import open_atomically, sha256_of_files, sha256_of_json, write_json
+from scenepalette.common.wording import counted
 from scenepalette.data.arrays import (
     INDEX_SCHEMA,
     images_from_uint8,
@@ -24,14 +25,17 @@ from scenepalette.data.arrays import (
     resize_image,
     write_header,
 )
-from scenepalette.data.decoding.image_opening import ENDINGS, has_image_ending, read_image
+from scenepalette.data.decoding.image_opening import ENDINGS, FORMATS, has_image_ending, read_image
 from scenepalette.data.files.finding import is_litter
-from scenepalette.data.files.label_names import LABEL_FOLDERS
+from scenepalette.data.files.label_names import LABEL_FOLDERS, SEPARATED, is_label_word, named_as
+from scenepalette.data.files.split_lists import SPLIT_FOLDERS
 from scenepalette.data.fitting.geometry import Fit, crop_box
 
 _ARRAY = "images.npy"
 # A folder called target may hold the images of a target domain.
 _OF_LABELS = frozenset(LABEL_FOLDERS) - {"target", "targets"}
+_PUBLISHED = ("gtfine", "gtcoarse", "segmentationclass", "segmentationobject")
+"""What folders of labels of Cityscapes and PASCAL VOC begin with."""
 _INDEX = "images.json"
 
 
@@ -119,18 +123,50 @@ def find_images(root: Path) -> list[Path]:
 
 
 def _label_problems(paths: Sequence[Path]) -> list[str]:
-    """Return what is wrong with folders called as those of labels are, whose files have names of other images."""
-    by_folder: defaultdict[Path, set[str]] = defaultdict(set)
-    names: set[str] = set()
+    """Return what is wrong with folders called as those of labels are, whose files have names of other images.
+
+    So it is with labels beside their images: a_mask.png beside a.png, or a.png beside a.jpg for all.
+    """
+    by_folder: defaultdict[Path, list[str]] = defaultdict(list)
+    others: list[Path] = []
     for path in paths:
-        depth = next((i for i, part in enumerate(path.parts[:-1], start=1) if part.lower() in _OF_LABELS), None)
-        (names if depth is None else by_folder[Path(*path.parts[:depth])]).add(path.stem)
-    return [
+        depth = next((i for i, part in enumerate(path.parts[:-1], start=1) if _is_of_labels(part)), None)
+        if depth is None:
+            others.append(path)
+        else:
+            by_folder[Path(*path.parts[:depth])].append(path.stem)
+    stems = [path.stem for path in others]
+    problems = [
         f"{folder.as_posix()}/: {len(shared)} images in it have names of other images, so that they seem to be their "
         "labels; set data.unlabelled to the folder of images, or move this one out of it"
-        for folder, stems in by_folder.items()
-        if (shared := stems & names)
+        for folder, labels in by_folder.items()
+        if (shared := named_as(stems, labels))
     ]
+    keys = {path.with_suffix("") for path in others}
+    photographs = {path.with_suffix("") for path in others if path.suffix.lower() in FORMATS["JPEG"]}
+    beside = [path for path in others if any(path.with_name(name) in keys for name in _before_a_label_word(path.stem))]
+    if not beside and 2 * len(photographs) == len(others) and len(keys) == len(photographs):
+        beside = [path for path in others if path.suffix.lower() not in FORMATS["JPEG"]]
+    if beside:
+        problems.append(
+            f"{beside[0].as_posix()}: {counted(len(beside), 'image has', 'images have')} the name of another one in "
+            "the folder, with a word for labels or in another format, and so seem to be labels; move them out of "
+            "data.unlabelled"
+        )
+    return problems
+
+
+def _is_of_labels(folder: str) -> bool:
+    """Tell whether a folder is called as those of labels are: Masks, train_labels, trainannot, gtFine."""
+    name = folder.lower()
+    of_split = (name.removeprefix(word) for words in SPLIT_FOLDERS.values() for word in words)
+    return name.startswith(_PUBLISHED) or not _OF_LABELS.isdisjoint({*SEPARATED.split(name), *of_split})
+
+
+def _before_a_label_word(stem: str) -> list[str]:
+    """Return what a name may have before a word for labels behind it; a letter, as in x_l.jpg, may say "large"."""
+    places = (found.start() for found in SEPARATED.finditer(stem))
+    return [stem[:place] for place in places if is_label_word(stem[place:]) and len(stem) - place > 2]
 
 
 def content_of(root: Path) -> str:

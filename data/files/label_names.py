@@ -142,6 +142,21 @@ def _without_affixes(search: Search, images: Mapping[str, Path], labels: dict[st
     return labels
 
 
+def named_as(images: Collection[str], labels: Collection[str]) -> list[str]:
+    """Return the labels whose names say that they are of one of the images: a, a_mask, and mask_a with image_a."""
+    if not images or not labels:
+        return []
+    (before, behind), of_labels = _affixes(images), _affixes(labels)
+    names = {*images, *(_core(image, "", behind) for image in images)}
+    cores = {_core(image, before, behind) for image in images} - {""}
+    return [
+        label
+        for label in labels
+        if not names.isdisjoint([label, *(label[: found.start()] for found in SEPARATED.finditer(label))])
+        or _core(label, *of_labels) in cores
+    ]
+
+
 def _affixes(keys: Iterable[str]) -> tuple[str, str]:
     """Return what all names begin and end with, cut at a separator or a number: names share parts of those too."""
     stems = [key.rsplit("/", 1)[-1] for key in keys]

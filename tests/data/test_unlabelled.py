@@ -116,6 +116,38 @@ def test_labels_of_the_images_are_no_unlabelled_images(tmp_path: Path) -> None:
     assert len(find_images(tmp_path / "Masks")) == 3, "which has been chosen"
 
 
+@pytest.mark.parametrize(
+    ("image_name", "label_name"),
+    [
+        ("images/x{}.png", "masks/x{}_mask.png"),
+        ("img/IMG_{}.png", "mask/MASK_{}.png"),
+        ("train/x{}.png", "trainannot/x{}.png"),
+        ("train/x{}.png", "train_labels/x{}.png"),
+        ("JPEGImages/x{}.png", "SegmentationClassPNG/x{}.png"),
+        ("leftImg8bit/ulm/ulm_{}_leftImg8bit.png", "gtFine/ulm/ulm_{}_gtFine_labelIds.png"),
+        ("x{}.png", "x{}_mask.png"),
+        ("x{}.jpg", "x{}.png"),
+    ],
+)
+def test_labels_in_usual_places_are_no_unlabelled_images(tmp_path: Path, image_name: str, label_name: str) -> None:
+    for number in range(3):
+        for name in (image_name, label_name):
+            write(tmp_path / name.format(number), image(0, 4, 6))
+    with pytest.raises(DataError, match=r"seem to be (their )?labels"):
+        find_images(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("with_mask/{}.png", "without_mask/{}.png"), ("a/img_{}.png", "mask/img_9{}.png"), ("{}.png", "{}_l.png")],
+)
+def test_images_in_folders_with_such_words_are_read(tmp_path: Path, first: str, second: str) -> None:
+    for number in range(3):
+        for name in (first, second):
+            write(tmp_path / name.format(number), image(0, 4, 6))
+    assert len(find_images(tmp_path)) == 6
+
+
 def test_a_folder_without_pictures_or_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no image in it"):
         find_images(tmp_path)
