@@ -231,13 +231,17 @@ def _named_on(text: str, by_name: Mapping[str, Sequence[FilePair]]) -> tuple[Seq
 
 
 def _listed_paths(word: str) -> list[str]:
-    """Return which file a word of a list may mean: of a path on another machine, its last parts."""
+    """Return which file a word of a list may mean: of a path on another machine, its last parts.
+
+    Of one that begins at a folder above, as `data/images/a.png`, these are the file and its folder at least.
+    """
     if is_url := word.lower().startswith("file:"):
         word = unquote(word[5:])
     path = re.sub("/+", "/", word.replace("\\", "/")).removeprefix("./")
     is_absolute = is_url or path.startswith("/") or re.match(r"[A-Za-z]:/", path)
     parts = path.strip("/").split("/")
-    return ["/".join(parts[place:]) for place in range(len(parts) if is_absolute else 1)]
+    last = len(parts) if is_absolute else max(1, len(parts) - 1)
+    return ["/".join(parts[place:]) for place in range(last)]
 
 
 def _without_extension(path: str) -> str:

@@ -66,7 +66,7 @@ DATASET = DatasetEntry(
 
 def _pair_of_line(root: Path, split: str, line: str) -> FilePair | str:
     """Return the pair that a line of a list names, or what is wrong with the line."""
-    paths = line.split()
+    paths = line.replace("\\", "/").split()  # as Windows writes them
     if len(paths) != 2:
         return f"{len(paths)} entries; an image and a label are required"
     image, label = root / split / Path(paths[0]).name, root / f"{split}annot" / Path(paths[1]).name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scenepalette.common.errors import DataError
 from scenepalette.data.decoding.class_files import CITYSCAPES
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.files.finding import Search, require_folders
@@ -12,6 +13,7 @@ from scenepalette.data.sample import DatasetEntry
 
 LICENCE = "Cityscapes, non-commercial use, no redistribution; terms: https://www.cityscapes-dataset.com/license/"
 IMAGE_END = "_leftImg8bit"
+LABEL_END = "_gtFine_labelIds"
 BESIDE = ("_color.png", "_instanceIds.png", "_labelTrainIds.png", "_instanceTrainIds.png", "_polygons.json")
 """Ends of the names of further annotation files, as the release and its scripts write them beside the labels."""
 
@@ -24,17 +26,25 @@ def open_cityscapes(root: Path, split: str, *, labels: LabelSettings = AS_FOUND)
     """
     layout = "leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelIds.png"
     search = require_folders("cityscapes", root, [f"leftImg8bit/{split}", f"gtFine/{split}"], layout)
+    folder = root / "gtFine" / split
+    names = [path.name.lower() for path in folder.glob("**/*_gtFine_*")]
+    if names and not any(f"{LABEL_END.lower()}." in name for name in names):
+        raise DataError(
+            f"{folder} has annotations, but no label files *{LABEL_END}.png, which the release has beside them. Copy "
+            "these; or give *_labelTrainIds.png that name and set data.label_encoding to train-ids; or make labels of "
+            "*_polygons.json with `scenepalette import --from cityscapes-json`."
+        )
     return PairedFiles(
         name="cityscapes",
         split=split,
         root=root,
         table=CITYSCAPES,
         licence=LICENCE,
-        pairs=pair_by_folders(search, split, label_end="_gtFine_labelIds"),
+        pairs=pair_by_folders(search, split, label_end=LABEL_END),
         problems=search.problems,
         notes=search.notes,
         labels=labels,
-        other_labels=search.all_labels("gtFine", end="_gtFine_labelIds"),
+        other_labels=search.all_labels("gtFine", end=LABEL_END),
     )
 
 

@@ -200,6 +200,17 @@ def test_a_suffix_is_enough_where_images_have_one_of_their_own(tmp_path: Path) -
     assert (numbers(root, "train", options), numbers(root, "val", options)) == (TRAIN, VAL)
 
 
+def test_labels_of_several_kinds_beside_images_with_a_suffix_are_asked_about(tmp_path: Path) -> None:
+    """Cityscapes' files in one folder: what is missing is no label of an image's whole name."""
+    kinds = ("_gtFine_color", "_gtFine_labelIds", "_gtFine_labelTrainIds")
+    for kind in kinds:
+        root = made(tmp_path / "data", "{s}/images/i{n}_leftImg8bit.png", "{s}/labels/i{n}" + kind + ".png")
+    with pytest.raises(DataError, match=r"could be NAME_gtFine_color \(12\) or NAME_.*Set data\.label_suffix"):
+        open_folder(root, "train")
+    for kind in kinds:
+        assert numbers(root, "train", FolderOptions(label_suffix=kind)) == TRAIN
+
+
 @pytest.mark.parametrize("name", ["i000_1", "i0001", "i000_color"])
 def test_a_label_of_another_image_is_not_taken_for_one_with_a_suffix(tmp_path: Path, name: str) -> None:
     root = made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/labels/i{n}.png")
@@ -274,6 +285,8 @@ LINES: dict[str, Callable[[str], str]] = {
     "backslashes": lambda name: f"images\\{name}.png",
     "a drive of Windows": lambda name: f"D:\\set\\images\\{name}.png\tD:\\set\\labels\\{name}.png",
     "paths elsewhere": lambda name: f"/home/me/set//images/{name}.png",
+    "paths from above": lambda name: f"data/images/{name}.png data/labels/{name}.png",
+    "paths from beside": lambda name: f"../set/images/{name}.png",
     "two addresses": lambda name: f"file:///set/images/{quote(name)}.png,file:///set/labels/{quote(name)}.png",
     "quoted": lambda name: f'"images/{name}.png", "labels/{name}.png"',
     "name and number": lambda name: f"{name},  17",

@@ -44,6 +44,19 @@ def test_a_list_gives_members_and_order(camvid_root: Path) -> None:
     assert open_camvid(camvid_root, "val").ids == ("d", "e")
 
 
+def test_a_list_may_have_paths_of_windows(camvid_root: Path) -> None:
+    (camvid_root / "train.txt").write_text("C:\\CamVid\\train\\c.png C:\\CamVid\\trainannot\\c.png\r\n")
+    assert open_camvid(camvid_root, "train").ids == ("c",)
+
+
+def test_published_labels_that_were_multiplied_are_told_to_be_divided(camvid_root: Path) -> None:
+    for path in camvid_root.glob("*annot/*.png"):
+        values = np.asarray(Image.open(path)) % 9 * 10
+        Image.fromarray(values.astype(np.uint8)).save(path)
+    with pytest.raises(DataError, match=r"multiples of 10 .* If they were, divide them by 10"):
+        open_camvid(camvid_root, "train")
+
+
 def test_a_list_with_missing_repeated_or_broken_lines_is_refused(camvid_root: Path) -> None:
     lines = ["/x/a.png /x/a.png", "/x/z.png /x/z.png", "/x/b.png", "/x/a.png /x/a.png"]
     (camvid_root / "train.txt").write_text("\n".join(lines))

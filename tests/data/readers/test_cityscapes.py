@@ -57,6 +57,15 @@ def test_labels_in_the_published_colours_are_decoded(cityscapes_root: Path, mode
         assert np.array_equal(dataset[index].label, read_as[drawn[name]])
 
 
+def test_annotations_without_label_ids_are_told_with_what_to_do(cityscapes_root: Path) -> None:
+    for path in cityscapes_root.glob("gtFine/train/*/*_labelIds.png"):
+        path.rename(path.with_name(path.name.replace("labelIds", "labelTrainIds")))
+    with pytest.raises(
+        DataError, match=r"but no label files \*_gtFine_labelIds\.png.* data\.label_encoding to train-ids"
+    ):
+        open_cityscapes(cityscapes_root, "train")
+
+
 def test_a_colour_that_cityscapes_does_not_have_is_refused(cityscapes_root: Path) -> None:
     path = next(iter(sorted(cityscapes_root.glob("gtFine/train/*/*_labelIds.png"))))
     with Image.open(path) as image:
