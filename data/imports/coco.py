@@ -172,6 +172,8 @@ def _classes_of(
             colour = entry.get("color")
             if isinstance(colour, list) and len(colour) == 3 and all(_is_byte(part) for part in colour):
                 colours.setdefault(name.strip(), (colour[0], colour[1], colour[2]))
+        for name in sorted({name for name in names.values() if [*names.values()].count(name) > 1}):
+            findings.left_out("categories of one name, which are one class", name)
         named[document.name] = names
         listed += names.items()
     used = {

@@ -256,7 +256,7 @@ def _write(out: Path, source: Source, options: ImportOptions, identity: dict[str
     pairs: dict[str, int] = dict.fromkeys(SPLITS, 0)
 
     def work(entry: _Placed) -> tuple[np.ndarray | None, Findings]:
-        return _write_pair(out, entry, not findings or options.skip_problems, options.link)
+        return _write_pair(out, entry, source.classes, not findings or options.skip_problems, options.link)
 
     progress.start("import", len(placed))
     try:
@@ -387,12 +387,16 @@ def _splits(items: Sequence[Item], options: ImportOptions, findings: Findings) -
     return rest | {whole[k]: "train" for k in train} | {whole[k]: "val" for k in val}
 
 
-def _write_pair(out: Path, entry: _Placed, writing: bool, link: bool) -> tuple[np.ndarray | None, Findings]:
+def _write_pair(
+    out: Path, entry: _Placed, classes: Classes, writing: bool, link: bool
+) -> tuple[np.ndarray | None, Findings]:
     """Draw a pair and write it; return its pixels of each value, None after reporting why there are none."""
     findings = Findings()
     drawn = entry.item.read(findings)
     if drawn is None or findings:
         return None, findings
+    if classes.ids and (drawn.label == classes.outside).all():
+        findings.left_out("images on which no annotation is drawn", entry.item.where)
     if writing:
         image = entry.item.image
         ending = image.suffix.lower() if image is not None else ending_of_content(drawn.content)

@@ -184,6 +184,17 @@ def test_a_class_file_gives_order_and_colours(tmp_path: Path) -> None:
     imported(root, "coco", tmp_path / "other", classes=tmp_path / "mine.csv", background="road", ignore=("tree",))
 
 
+def test_categories_of_one_name_and_images_without_annotations_are_noted(tmp_path: Path) -> None:
+    root = make(tmp_path / "in")
+    path = root / "annotations/instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["categories"] += [{"id": 70, "name": "car"}]
+    write_json_file(path, content)
+    notes = imported(root, "coco", tmp_path / "out").notes
+    assert "categories of one name, which are one class: 1 (car)." in notes
+    assert any(note.startswith("images on which no annotation is drawn: 1 (") for note in notes)
+
+
 def test_categories_without_annotations_are_left_out_with_a_note(tmp_path: Path) -> None:
     categories = [{"id": 0, "name": "things"}, {"id": CAR, "name": "car"}, {"id": TREE, "name": "tree"}]
     made = imported(make(tmp_path / "in", CAR_SQUARE, categories=categories), "coco", tmp_path / "out")
