@@ -177,7 +177,7 @@ def _decoded(path: Path, *, reduced: bool = False) -> tuple[ImageFacts, Image.Im
     """Return what is known of an image, and the image of 8 bits per channel, as stored and in any mode."""
     content = read_file(path, MAX_FILE_BYTES)
     image = open_image_content(content, reduced=reduced)
-    orientation, size = image.info[_STATED_ORIENTATION], image.info.get(_STATED_SIZE)
+    orientation, size = stated_orientation(image), image.info.get(_STATED_SIZE)
     remarks, deep, black = _format_remarks(path, image), bits_of(image, content) == 16, False
     if image.format == "TIFF" and orientation != 1:  # which Pillow has turned
         image = image.transpose(_BACK[orientation])
@@ -286,12 +286,27 @@ def is_lossy(image: Image.Image, content: bytes) -> bool:
     return image.format not in ("PNG", "BMP", "GIF", "TIFF", "PPM") or image.info.get("compression") in ("jpeg", "webp")
 
 
+def stated_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an image of `open_image_content`: 1 if it is not to be turned."""
+    return image.info[_STATED_ORIENTATION]
+
+
+def remarks_of_name(name: str, kind: str) -> list[str]:
+    """Return what has to be said of a file whose name says another format than its bytes, which count.
+
+    Args:
+        name: The name.
+        kind: Pillow's name of its format.
+    """
+    kind = "JPEG" if kind == "MPO" else kind
+    if not has_image_ending(name) or PurePath(name).suffix.lower() in FORMATS.get(kind, ()):
+        return []
+    return [f"read as {shown_format(kind)}, whatever their extensions say"]
+
+
 def _format_remarks(path: Path, image: Image.Image) -> list[str]:
     """Return what has to be said of a file's format: that its name says another one, that only a part is read."""
-    remarks = []
-    kind = "JPEG" if image.format == "MPO" else image.format or ""
-    if path.suffix.lower() in ENDINGS and path.suffix.lower() not in FORMATS.get(kind, ()):
-        remarks.append(f"read as {shown_format(kind)}, whatever their extensions say")
+    remarks = remarks_of_name(path.name, image.format or "")
     # Further images of an MPO file are previews of its first.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         remarks.append(SEVERAL_FRAMES)

@@ -23,6 +23,7 @@ from scenepalette.data.decoding.image_opening import (
     is_lossy,
     open_image_content,
     open_lossless,
+    stated_orientation,
 )
 
 UNKNOWN = -1
@@ -116,6 +117,7 @@ class LabelImage:
         lossy: Whether the file format may have changed values.
         transparent: Whether some pixels are not opaque, which is not looked at.
         shown: Factor by which viewers show a grey of fewer than 8 bits: 255 for 1 bit.
+        turned: Whether the pixels were turned or mirrored, as an orientation tag of the file says.
     """
 
     kind: Literal["grey", "palette", "colour"]
@@ -125,6 +127,7 @@ class LabelImage:
     lossy: bool = False
     transparent: bool = False
     shown: int = 1
+    turned: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,9 +142,11 @@ class LabelSummary:
         heights: Mean height of each in the image, from 0 at the top to 1; NaN where it was not looked at.
         colours: For a palette: colour of each value, or NO_COLOUR.
         cut: Whether there are more values than are kept.
+        format: As in `LabelImage`.
         lossy: As in `LabelImage`.
         transparent: As in `LabelImage`.
         shown: As in `LabelImage`.
+        turned: As in `LabelImage`.
         ramps: Of a grey label, in some of its rows: ends of runs with a value behind them that lies between two others.
         steps: The same for borders between two values that differ by two or more, with nothing between them.
     """
@@ -153,9 +158,11 @@ class LabelSummary:
     heights: np.ndarray
     colours: np.ndarray | None = None
     cut: bool = False
+    format: str = "PNG"
     lossy: bool = False
     transparent: bool = False
     shown: int = 1
+    turned: bool = False
     ramps: int = 0
     steps: int = 0
 
@@ -227,7 +234,12 @@ def read_label(path: Path) -> LabelImage:
                 "its channels have 16 bits each, of which image libraries drop 8; save it with 8 bits per channel",
                 kind=ProblemKind.LABEL_FORMAT,
             )
-        stated = {"format": image.format or "", "lossy": is_lossy(image, content)}
+        stated = {
+            "format": image.format or "",
+            "lossy": is_lossy(image, content),
+            # Pillow turns TIFF files alone.
+            "turned": image.format == "TIFF" and stated_orientation(image) != 1,
+        }
         if image.mode == "P":
             palette = image.getpalette("RGB") or []
             codes = tuple(code_of(palette[start : start + 3]) for start in range(0, len(palette) - 2, 3))
@@ -333,16 +345,12 @@ def summarise(label: LabelImage) -> LabelSummary:
         values, places = np.unique(flat[starts], return_inverse=True)
         counts = np.bincount(places, weights=np.diff([*starts, flat.size])).astype(np.int64)
         values = values.astype(np.int64)
-        heights = np.full(len(values), np.nan)
+        heights = _mean_heights(np.searchsorted(values, pixels[::step, ::step]), len(values))
     else:
         every = value_counts(pixels)
         values = np.flatnonzero(every)
         counts = every[values]
-        some = pixels[::step, ::step]
-        rows = np.broadcast_to(((np.arange(len(some)) + 0.5) / len(some))[:, None], some.shape)
-        with np.errstate(invalid="ignore"):
-            mean = np.bincount(some.ravel(), rows.ravel(), 256) / np.bincount(some.ravel(), minlength=256)
-        heights = mean[values].round(4)
+        heights = _mean_heights(pixels[::step, ::step], 256)[values]
     ramps, steps = _ramps_and_steps(pixels[::step]) if label.kind == "grey" else (0, 0)
     return LabelSummary(
         kind=label.kind,
@@ -351,12 +359,22 @@ def summarise(label: LabelImage) -> LabelSummary:
         counts=counts,
         heights=heights,
         colours=_used_colours(label.palette, values) if label.kind == "palette" else None,
+        format=label.format,
         lossy=label.lossy,
         transparent=label.transparent,
         shown=label.shown,
+        turned=label.turned,
         ramps=ramps,
         steps=steps,
     )
+
+
+def _mean_heights(places: np.ndarray, count: int) -> np.ndarray:
+    """Return the mean height of each of the numbers below `count` in an image [H, W] of them; NaN where absent."""
+    rows = np.broadcast_to(((np.arange(len(places)) + 0.5) / len(places))[:, None], places.shape)
+    with np.errstate(invalid="ignore"):
+        mean = np.bincount(places.ravel(), rows.ravel(), count) / np.bincount(places.ravel(), minlength=count)
+    return mean.round(4)
 
 
 def _ramps_and_steps(rows: np.ndarray) -> tuple[int, int]:

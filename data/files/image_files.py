@@ -16,7 +16,7 @@ from scenepalette.common.problems import Problem, ProblemKind, printable
 from scenepalette.common.storage.files import sha256_of_files, sha256_of_json
 from scenepalette.common.wording import counted
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.decoding.image_opening import ImageFacts, check_image, decode_image, read_stored
+from scenepalette.data.decoding.image_opening import ImageFacts, check_image, decode_image, read_stored, remarks_of_name
 from scenepalette.data.decoding.label_decisions import decide
 from scenepalette.data.decoding.label_images import (
     EVERY_ID,
@@ -87,6 +87,8 @@ class _Looked:
         stored: Height and width of the image as stored; None if it cannot be read.
         upright: The same as viewers show it.
         turned_by_tag: Whether its EXIF tag turns it.
+        label_turned: Whether the label was turned by a tag of its own.
+        label_remarks: What has to be said of how the label was read.
         label: Height and width of the label, in image pixels; None if it cannot be read.
         ignored: Whether every label pixel is ignored.
         method: How the label is read, as `LabelReading.method` says; "" if it cannot be.
@@ -97,6 +99,8 @@ class _Looked:
     stored: tuple[int, int] | None = None
     upright: tuple[int, int] | None = None
     turned_by_tag: bool = False
+    label_turned: bool = False
+    label_remarks: tuple[str, ...] = ()
     label: tuple[int, int] | None = None
     ignored: bool = False
     method: str = ""
@@ -116,6 +120,8 @@ class _Looked:
     def turn(self) -> bool | None:
         """Tell whether the label fits the image as viewers show it; None if it fits both ways or neither."""
         fits = self.label == self.stored, self.label == self.upright
+        if all(fits) and self.label_turned:
+            return True  # which it was to what viewers show
         return fits[1] if fits[0] != fits[1] else None
 
 
@@ -362,12 +368,14 @@ class PairedFiles:
             return replace(looked, problems=tuple(problems)), None
         reading, size = self._reading_of(pair), self._size_of(label)
         if facts is not None and not looked.turned_by_tag:
-            problems += self._size_problems(pair, facts.stored_size, size)
+            problems += self._size_problems(pair, facts.stored_size, size, turned=label.turned)
         ids, unclear = reading.ids_of(label), self._value_problems(pair, label)
         looked = replace(
             looked,
             problems=(*problems, *unclear),
             label=size,
+            label_turned=label.turned,
+            label_remarks=_remarks_of_label(pair, label),
             ignored=not unclear and bool((ids == IGNORE_ID).all()),
             method=reading.method(label),
         )
@@ -411,7 +419,7 @@ class PairedFiles:
                 followed.append(name)
             shape = seen.upright if turn else seen.stored
             if shape is not None and seen.label is not None:
-                problems += self._size_problems(pair, shape, seen.label)
+                problems += self._size_problems(pair, shape, seen.label, turned=seen.label_turned)
             if turn:
                 turned.add(pair.id)
         why = (
@@ -435,6 +443,8 @@ class PairedFiles:
         for pair, seen in pairs_seen:
             for remark in seen.remarks:
                 names[remark].append(self._relative(pair.image))
+            for remark in seen.label_remarks:
+                names[remark].append(self._label_name(pair))
             if seen.ignored:
                 names["left out, because every pixel of the label is ignored"].append(self._label_name(pair))
         return [with_examples(files, text) for text, files in names.items()]
@@ -443,7 +453,9 @@ class PairedFiles:
         """Return height and width of a label in image pixels."""
         return label.shape[0] * self._label_scale, label.shape[1] * self._label_scale
 
-    def _size_problems(self, pair: FilePair, image_size: Sequence[int], size: tuple[int, int]) -> list[Problem]:
+    def _size_problems(
+        self, pair: FilePair, image_size: Sequence[int], size: tuple[int, int], *, turned: bool = False
+    ) -> list[Problem]:
         """Return what is wrong if a label, of a size in image pixels, is not as large as its image."""
         if size == tuple(image_size):
             return []
@@ -453,6 +465,8 @@ class PairedFiles:
             f"{size[0] // scale} x {size[1] // scale} pixels (height x width), but its image "
             f"{self._relative(pair.image)} has {image_size[0]} x {image_size[1]}; {rule}"
         )
+        if turned and size[::-1] == tuple(image_size):
+            text += ". It is turned by an orientation tag of its own: save it without that tag"
         return [Problem(ProblemKind.SIZE, self._label_name(pair), text)]
 
     def _value_problems(self, pair: FilePair, label: LabelSummary) -> list[Problem]:
@@ -468,6 +482,14 @@ class PairedFiles:
             kind = ProblemKind.LABEL_FORMAT if reading.method(label) == "colours" else ProblemKind.LABEL_VALUE
             return [Problem(kind, name, text, ignored=reading.values.all_ignored)]
         return []
+
+
+def _remarks_of_label(pair: FilePair, label: LabelSummary) -> tuple[str, ...]:
+    """Return what has to be said of how a label file was read."""
+    if not isinstance(pair.label, Path):
+        return ()
+    turned = ["labels turned by orientation tags of their own, as viewers show them"] if label.turned else []
+    return (*remarks_of_name(pair.label.name, label.format), *turned)
 
 
 def _label_paths(pair: FilePair) -> Sequence[Path]:

@@ -289,6 +289,45 @@ def test_where_nothing_tells_the_user_decides(
         assert not fits(open_folder(tmp_path, "train", options=FolderOptions(orientation="stored")))
 
 
+def turned_label(root: Path, tag: int, size: tuple[int, int], *, image_tag: int) -> None:
+    """Write a photograph whose label is a TIFF file, stored turned as a tag of its own says."""
+    turned_root(root, lambda path, label: None, {"x": (image_tag, size, True)})
+    (root / "train/labels").mkdir()
+    label = np.zeros(size, np.uint8)
+    label[: size[0] // 2, : size[1] // 2] = 1
+    back = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[tag]
+    image = Image.fromarray(label).transpose(Image.Transpose(back))
+    image.save(root / "train/labels/x.tif", tiffinfo={0x0112: tag})
+
+
+@pytest.mark.parametrize("tag", range(2, 9))
+@pytest.mark.parametrize("image_is_tagged", [True, False])
+@pytest.mark.parametrize("size", [(6, 10), (8, 8)])
+def test_a_label_with_an_orientation_tag_is_read_as_viewers_show_it_and_so_is_its_image(
+    tmp_path: Path, tag: int, image_is_tagged: bool, size: tuple[int, int]
+) -> None:
+    turned_label(tmp_path, tag, size, image_tag=tag if image_is_tagged else 1)
+    dataset = open_folder(tmp_path, "train")
+    assert fits(dataset)
+    assert (
+        "labels turned by orientation tags of their own, as viewers show them: 1 (train/labels/x.tif)" in dataset.notes
+    )
+
+
+def test_an_orientation_tag_by_which_a_label_does_not_fit_is_named(tmp_path: Path) -> None:
+    turned_label(tmp_path, 6, (6, 10), image_tag=1)
+    Image.fromarray(np.zeros((6, 10), np.uint8)).save(tmp_path / "train/labels/x.tif", tiffinfo={0x0112: 6})
+    with pytest.raises(DataError, match=r"both must be equal\. It is turned by an orientation tag of its own"):
+        open_folder(tmp_path, "train")
+
+
+def test_a_label_whose_name_says_another_format_is_told(tmp_path: Path, write: Write) -> None:
+    turned_root(tmp_path, write, {"x": (1, (6, 10), True)})
+    (tmp_path / "train/labels/x.png").rename(tmp_path / "train/labels/x.jpg")
+    notes = open_folder(tmp_path, "train").notes
+    assert notes == ("read as PNG, whatever their extensions say: 1 (train/labels/x.jpg)",)
+
+
 def test_a_label_that_fits_neither_way_is_of_another_size(tmp_path: Path, write: Write) -> None:
     turned_root(tmp_path, write, {"x": (6, (6, 10), True), "y": (1, (6, 10), True)})
     write(tmp_path / "train/labels/x.png", np.zeros((6, 6), np.uint8))
