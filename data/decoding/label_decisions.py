@@ -7,6 +7,7 @@ a problem that names the setting which settles it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import replace
 from typing import Literal
@@ -27,7 +28,14 @@ from scenepalette.data.decoding.label_images import (
     grey_code,
     voc_colour,
 )
-from scenepalette.data.decoding.label_numbering import decide_numbers, shown_ids
+from scenepalette.data.decoding.label_numbering import (
+    LEAST_FILES_PLACED,
+    LEAST_FILES_SHIFTED,
+    at_the_top,
+    decide_numbers,
+    placed,
+    shown_ids,
+)
 from scenepalette.data.decoding.label_reading import AS_FOUND, CHANNELS, NEARLY, LabelReading, LabelSettings
 
 _EXAMPLES = 3
@@ -86,6 +94,8 @@ def decide(
     reading = _decide_greys(reading, labels, settings)
     if colours is not None and settings.encoding == "auto" and not reading.greys_are_colours:
         reading = _ask_for_greys(reading, _of_kind(labels, "grey"))
+    if settings.encoding == "auto":
+        reading = _ask_for_exchanged(reading, labels, table)
     if settings.encoding in ("auto", "colours") and settings.offset is None:
         never = frozenset(never).difference(settings.ignore_ids)
         reading = decide_numbers(reading, labels, table, never, own=colours is not None)
@@ -290,6 +300,51 @@ def _ask_for_greys(reading: LabelReading, greys: Mapping[str, LabelSummary]) -> 
         f"file's colours the greys of others: {shown_ids(by_grey)} by colour. Set data.label_encoding to colours if "
         "its colours say what values mean, or to ids if its ids, or the order of its rows, do"
     )
+
+
+def _ask_for_exchanged(reading: LabelReading, labels: Mapping[str, LabelSummary], table: ClassTable) -> LabelReading:
+    """Ask where classes read by colour lie where images have them only with red and blue exchanged.
+
+    OpenCV writes colours so that were not exchanged for it. Where both are colours of classes, only places tell. That
+    classes lie elsewhere for another reason is noted.
+    """
+    colours = {code_of(reversed(colour_of(code))): entry for code, entry in reading.colours.items()}
+    exchanged, expected = replace(reading, colours=colours, by_colour=True), at_the_top(table)
+    by_colour = [name for name, label in labels.items() if label.kind != "grey" and reading.method(label) == "colours"]
+    found, seem, elsewhere = [], set[int](), Counter[int]()
+    for name in by_colour if expected else ():
+        (_, wrong), (right, still_wrong) = (
+            placed(LabelValues.class_ids(len(table)), _heights_of_classes(way, labels[name]), expected)
+            for way in (reading, exchanged)
+        )
+        elsewhere.update(wrong)
+        if wrong and right and not still_wrong:
+            found.append(name)
+            seem.update(right)
+    if len(found) >= LEAST_FILES_SHIFTED:
+        names = " and ".join(f"'{table.names[class_id]}'" for class_id in sorted(seem))
+        return reading.refused(
+            f"{len(found)} of {_labels(by_colour)} (such as {found[0]}) seem to have red and blue exchanged, as OpenCV "
+            f"saves them: only so {names} would be where images have it. Exchange them in these labels or, if all are "
+            "so, in the class file; or set data.label_encoding to colours to read them as they are"
+        )
+    misplaced = [k for k, count in sorted(elsewhere.items()) if count >= max(LEAST_FILES_PLACED, len(by_colour) / 2)]
+    if not misplaced:
+        return reading
+    names = " and ".join(f"'{table.names[class_id]}'" for class_id in misplaced)
+    return reading.noted(
+        f"By their colours, {names} would be where images do not have it. Look whether each colour stands for the "
+        "class that the table says."
+    )
+
+
+def _heights_of_classes(reading: LabelReading, label: LabelSummary) -> dict[int, float]:
+    """Return the mean height of each class in a label; of none if a colour means none."""
+    ids = reading.ids_of(label)
+    if (ids == UNKNOWN).any():
+        return {}
+    here = {int(k): (ids == k) & np.isfinite(label.heights) for k in np.unique(ids[ids != IGNORE_ID])}
+    return {k: float(np.average(label.heights[at], weights=label.counts[at])) for k, at in here.items() if at.any()}
 
 
 def _differing(labels: Mapping[str, LabelSummary]) -> tuple[str, ...]:

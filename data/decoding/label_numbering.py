@@ -28,8 +28,8 @@ _LEAST_PART, _MOST_NEEDED = 0.75, 5
 """Share of the classes, and number of them, of which one is enough to recognise spread ids by."""
 _VISIBLE_STEP = 8
 """Smallest factor by which somebody would multiply ids to see them."""
-_LEAST_FILES_PLACED = 6
-_LEAST_FILES_SHIFTED, _LEAST_PART_SHIFTED, _MOST_PART_SHIFTED = 3, 0.05, 0.75
+LEAST_FILES_PLACED = 6
+LEAST_FILES_SHIFTED, _LEAST_PART_SHIFTED, _MOST_PART_SHIFTED = 3, 0.05, 0.75
 """Fewest labels, and least and most share of all, that tell of labels shifted in part: fewer may be odd images."""
 _BEYOND_CHANCE = 4
 """How many times as many files seem shifted one way as the other, where that is no chance."""
@@ -84,6 +84,7 @@ class _Numbers:
         pixels: Pixels of each number over all files, int64 [256].
         heights: Mean height of each number over all files, 0 at the top; NaN where unknown.
         heights_of: Mean heights in each file, as far as known.
+        shares_of_255: Share of the pixels of each file that are 255.
         lossy: The files whose format may have changed values.
     """
 
@@ -93,6 +94,7 @@ class _Numbers:
         self.table, self.own = table, own
         self.of_files: dict[str, frozenset[int]] = {}
         self.heights_of: dict[str, dict[int, float]] = {}
+        self.shares_of_255: dict[str, float] = {}
         self.pixels = np.zeros(256, np.int64)
         summed, weights = np.zeros(256), np.zeros(256)
         for name, label in labels.items():
@@ -101,6 +103,7 @@ class _Numbers:
             values = reading.numbers_of(label)
             self.of_files[name] = frozenset(values.tolist())
             np.add.at(self.pixels, values, label.counts)
+            self.shares_of_255[name] = float(label.counts[values == IGNORE_ID].sum() / label.counts.sum())
             fine = np.isfinite(label.heights)
             np.add.at(summed, values[fine], label.heights[fine] * label.counts[fine])
             np.add.at(weights, values[fine], label.counts[fine])
@@ -122,8 +125,7 @@ class _Numbers:
     @cached_property
     def at_the_top(self) -> dict[int, bool]:
         """The ids of classes of which it is known where images have them, and whether that is at the top."""
-        plain = {class_id: plain_name(name) for class_id, name in enumerate(self.table.names)}
-        return {k: name in AT_THE_TOP for k, name in plain.items() if name in AT_THE_TOP or name in AT_THE_BOTTOM}
+        return at_the_top(self.table)
 
 
 class _Fit(NamedTuple):
@@ -148,9 +150,9 @@ def _fit(values: LabelValues, numbers: _Numbers) -> _Fit:
     heights = {
         number: numbers.heights[number]
         for number in sorted(numbers.seen)
-        if sum(number in seen for seen in numbers.of_files.values()) >= _LEAST_FILES_PLACED
+        if sum(number in seen for seen in numbers.of_files.values()) >= LEAST_FILES_PLACED
     }
-    right, wrong = _placed(values, heights, numbers.at_the_top)
+    right, wrong = placed(values, heights, numbers.at_the_top)
     names = numbers.table.names
     return _Fit(
         [names[values.ids[number]] for number in right],
@@ -158,7 +160,13 @@ def _fit(values: LabelValues, numbers: _Numbers) -> _Fit:
     )
 
 
-def _placed(
+def at_the_top(table: ClassTable) -> dict[int, bool]:
+    """Return the ids of classes of which it is known where images have them, and whether that is at the top."""
+    plain = {class_id: plain_name(name) for class_id, name in enumerate(table.names)}
+    return {k: name in AT_THE_TOP for k, name in plain.items() if name in AT_THE_TOP or name in AT_THE_BOTTOM}
+
+
+def placed(
     values: LabelValues, heights: Mapping[int, float], expected: Mapping[int, bool]
 ) -> tuple[list[int], list[int]]:
     """Return the numbers whose classes are where they are to be expected, and those whose classes are elsewhere."""
@@ -305,6 +313,19 @@ def _decide_255(reading: LabelReading, numbers: _Numbers) -> LabelReading:
             f"255 (such as {with_255[0]}), none has both 1 and 255: 255 seems to be the second class in these. Convert "
             "them to 0 and 1, or set data.label_encoding to ids, if 255 stands for ignored pixels"
         )
+    if count == 2 and (alone := [name for name in with_255 if name not in with_1]):
+        beside_1 = np.mean([numbers.shares_of_255[name] for name in with_255 if name in with_1])
+        if np.mean([numbers.shares_of_255[name] for name in alone]) > _BEYOND_CHANCE * beside_1:
+            return reading.refused(
+                f"{counted(len(alone), 'label has', 'labels have')} 0 and 255 alone (such as {alone[0]}), and far more "
+                "of 255 than those with 0, 1 and 255: it seems to be the second class in these. Convert them to 0 and "
+                "1, or set data.label_encoding to ids, if 255 stands for ignored pixels"
+            )
+        reading = reading.noted(
+            "255 is ignored, as some labels have 0, 1 and 255; "
+            f"{counted(len(alone), 'label has', 'labels have')} 0 and 255 alone (such as {alone[0]}). If 255 is the "
+            "second class in these, convert them to 0 and 1."
+        )
     if count - 1 in classes:
         return reading
     share = 100 * numbers.pixels[IGNORE_ID] / numbers.pixels.sum()
@@ -330,6 +351,8 @@ def _question_of_values(values: LabelValues, numbers: _Numbers, used: frozenset[
     # Of files that a lossy format changed, each has a problem that says so; their values suggest nothing.
     if numbers.own and numbers.lossy.issuperset(with_bad):
         return ""
+    if text := _question_of_scaled_files(values, numbers, with_bad):
+        return text
     few = len(with_bad) <= _MOST_PART_SHIFTED * len(numbers.of_files)
     if one_too_many and few and (text := _question_of_shifted_files(values, numbers)):
         return text
@@ -337,7 +360,8 @@ def _question_of_values(values: LabelValues, numbers: _Numbers, used: frozenset[
     if step >= 2 and len(used - {0}) >= 2 and largest // step < count:
         return (
             f"all label values are multiples of {step} ({listed(shown)}), as if ids had been multiplied, but none is "
-            f"{step * (count - 1)}, the last of {count} classes. If they were, {_STATE_VALUES}"
+            f"{step * (count - 1)}, the last of {count} classes. If they were, "
+            + (_STATE_VALUES if numbers.own else f"divide them by {step}")
         )
     if not numbers.own:
         return ""
@@ -361,6 +385,26 @@ def _question_of_values(values: LabelValues, numbers: _Numbers, used: frozenset[
     return (
         f"the label values are {listed(shown, _SHOWN)} (in {where}), but by the class file, allowed are {values}. Add "
         "a column id to it that says the value of each class, and list what is no class under data.ignore_ids"
+    )
+
+
+def _question_of_scaled_files(values: LabelValues, numbers: _Numbers, with_bad: Collection[str]) -> str:
+    """Return what to ask where some files alone hold ids that were multiplied or spread over 0 to 255, or nothing."""
+    held = frozenset[int]().union(*(numbers.of_files[name] for name in with_bad)) - values.ignored
+    used = held - {IGNORE_ID}
+    step = gcd(*used)
+    if len(with_bad) == len(numbers.of_files) or len(held - {0}) < 2:
+        return ""
+    if any(held <= {*grid} for grid in _grids(len(numbers.table))):
+        how = "spread over 0 to 255"
+    elif step >= 2 and max(used) // step < len(numbers.table) and len(used - values.ids.keys()) > 1:
+        how = f"multiplied by {step}"
+    else:
+        return ""
+    return (
+        f"{len(with_bad)} of {len(numbers.of_files)} labels (such as {listed(with_bad, _EXAMPLES)}) hold "
+        f"{listed(sorted(held), _SHOWN)}, as if ids had been {how} in these alone; the others hold ids. Convert these "
+        "to ids if so"
     )
 
 
@@ -409,7 +453,11 @@ def _ask_for_offset(reading: LabelReading, numbers: _Numbers, never: frozenset[i
         return reading.refused(text)
     if numbers.own:
         reading = _tell_last_class(_tell_first_classes(reading, numbers), numbers)
-    if text := _question_of_train_ids(numbers, now) or _question_of_shifted_files(values, numbers):
+    if text := (
+        _question_of_train_ids(numbers, now)
+        or _question_of_shifted_files(values, numbers)
+        or _question_of_files_of_train_ids(values, numbers)
+    ):
         return reading.refused(text)
     if not now.wrong:
         return reading
@@ -563,6 +611,24 @@ def _question_of_train_ids(numbers: _Numbers, now: _Fit) -> str:
     )
 
 
+def _question_of_files_of_train_ids(values: LabelValues, numbers: _Numbers) -> str:
+    """Return what to ask where some files alone seem to count evaluated classes alone: made by another script."""
+    renumbered = LabelValues(dict(enumerate(numbers.table.eval_ids)))
+    found = []
+    for name, heights in numbers.heights_of.items():
+        right, wrong = placed(renumbered, heights, numbers.at_the_top)
+        is_other = not placed(values, heights, numbers.at_the_top)[0]
+        if is_other and not wrong and len(right) >= _CLEARLY and renumbered.allowed[[*numbers.of_files[name]]].all():
+            found.append(name)
+    if len(found) < max(LEAST_FILES_SHIFTED, _LEAST_PART_SHIFTED * len(numbers.of_files)):
+        return ""
+    return (
+        f"{len(found)} of {counted(len(numbers.of_files), 'label')} (such as {listed(found, _EXAMPLES)}) seem to hold "
+        "train ids, the others not: only so classes in these are where images have them. Convert these if so; or set "
+        "data.label_encoding to ids to read all as they are"
+    )
+
+
 def _question_of_shifted_files(values: LabelValues, numbers: _Numbers, *, beside_others: bool = False) -> str:
     """Return what to ask where some files alone seem shifted by one, as where two people made labels, or nothing.
 
@@ -578,15 +644,15 @@ def _question_of_shifted_files(values: LabelValues, numbers: _Numbers, *, beside
     found: dict[int, list[str]] = {-1: [], 1: []}
     fitting = 0
     for name, heights in numbers.heights_of.items():
-        right, wrong = _placed(values, heights, numbers.at_the_top)
+        right, wrong = placed(values, heights, numbers.at_the_top)
         if not wrong:
             fitting += len(right) >= _CLEARLY
             continue
         for offset, names in found.items():
-            right, wrong = _placed(values.shifted(offset), heights, numbers.at_the_top)
+            right, wrong = placed(values.shifted(offset), heights, numbers.at_the_top)
             if len(right) >= _CLEARLY and not wrong:
                 names.append(name)
-    least = max(_LEAST_FILES_SHIFTED, _LEAST_PART_SHIFTED * len(numbers.of_files))
+    least = max(LEAST_FILES_SHIFTED, _LEAST_PART_SHIFTED * len(numbers.of_files))
     if beside_others and fitting < max(least, (1 - _MOST_PART_SHIFTED) * len(numbers.of_files)):
         return ""
     for offset, names in found.items():

@@ -305,7 +305,6 @@ IGNORED: dict[str, tuple[Truth, Any]] = {
     "beside 0 and 1": (ignoring(two), GREYS),
     "in one file": (ignoring(two, lambda index: index == 3), GREYS),
     "in validation alone": (ignoring(two, lambda index: index >= 8), RED_GREEN),
-    "beside 0 and 1, which validation lacks": (lacking_1_in_validation, RED_GREEN),
 }
 
 
@@ -313,6 +312,11 @@ IGNORED: dict[str, tuple[Truth, Any]] = {
 def test_255_is_ignored_where_other_ids_show_that(tmp_path: Path, name: str) -> None:
     truth, classes = IGNORED[name]
     assert_read(write_folder(tmp_path, save_values(range(255)), truth=truth, classes=classes), truth)
+
+
+def test_255_beside_0_and_1_in_one_split_alone_is_ignored_with_a_note(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, save_values(range(255)), truth=lacking_1_in_validation, classes=RED_GREEN)
+    assert_read(root, lacking_1_in_validation, "If 255 is the second class in these")
 
 
 def first_as_255(index: int) -> np.ndarray:

@@ -8,7 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from label_situations import COLOURS, Save, rotated, save_palette, scene, two, write_folder, wrong_pixels
+from label_situations import (
+    COLOURS,
+    GREYS,
+    Save,
+    rotated,
+    save_colours,
+    save_palette,
+    scene,
+    two,
+    write_folder,
+    wrong_pixels,
+)
 from PIL import Image
 
 from scenepalette.common.errors import DataError
@@ -114,6 +125,64 @@ def test_255_in_place_of_the_background_is_asked_about(tmp_path: Path) -> None:
     assert "these labels seem reduced by one, with 255 for 'background'" in refusal(root)
     (root / "classes.csv").write_text("id,name\n255,background\n0,road\n1,car\n2,tree\n")
     assert [dataset.table.num_classes for dataset in opened(root)] == [4, 4]
+
+
+def test_files_of_train_ids_among_others_are_asked_about(tmp_path: Path) -> None:
+    def save(path: Path, label: np.ndarray, index: int) -> None:
+        Image.fromarray(label + (0 if index < 4 else 5)).save(path)
+
+    names = ["name,evaluated", *(f"void {k},false" for k in range(5)), *("sky,", "road,", "car,", "tree,")]
+    text = refusal(write_folder(tmp_path, save, classes="\n".join(names) + "\n"))
+    assert "4 of 12 labels (such as train/labels/s00.png" in text and "seem to hold train ids, the others not" in text
+
+
+OF_RED_AND_BLUE = [("sky", (0, 0, 255)), ("road", (255, 0, 0)), ("car", (0, 255, 0)), ("tree", (60, 90, 60))]
+
+
+@pytest.mark.parametrize("exchanged", [range(12), range(3)], ids=["all", "some"])
+def test_colours_with_red_and_blue_exchanged_are_told_by_where_classes_lie(tmp_path: Path, exchanged: range) -> None:
+    colours = np.array([colour for _, colour in OF_RED_AND_BLUE], np.uint8)
+
+    def save(path: Path, label: np.ndarray, index: int) -> None:
+        Image.fromarray(colours[label][:, :, :: -1 if index in exchanged else 1]).save(path)
+
+    root = write_folder(tmp_path, save, classes=OF_RED_AND_BLUE)
+    text = refusal(root)
+    assert f"{len(exchanged)} of 12 labels" in text and "only so 'sky' and 'road' would be where images have it" in text
+    assert wrong_pixels(opened(root, LabelSettings("colours"))) > 0
+    if len(exchanged) == 12:
+        swapped = [(name, colour[::-1]) for name, colour in OF_RED_AND_BLUE]
+        assert wrong_pixels(opened(write_folder(tmp_path, save, classes=swapped))) == 0
+
+
+def test_colours_of_other_classes_than_the_class_file_says_are_noted(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, save_colours(COLOURS[[1, 0, 2, 3]]))
+    assert "By their colours, 'sky' and 'road' would be where images do not have it" in notes_of(root)[-1]
+
+
+@pytest.mark.parametrize("values", [(0, 85, 170, 255), (0, 10, 20, 30), (0, 50, 100, 150), (0, 2, 4, 6)])
+def test_ids_that_were_multiplied_in_one_split_alone_are_named(tmp_path: Path, values: tuple[int, ...]) -> None:
+    def save(path: Path, label: np.ndarray, index: int) -> None:
+        in_rows(*(values if index >= 8 else range(4)))(path, label, index)
+
+    text = refusal(write_folder(tmp_path, save))
+    assert "4 of 12 labels (such as val/labels/s00.png" in text and "in these alone; the others hold ids" in text
+
+
+@pytest.mark.parametrize("rows", [1, 12])
+def test_two_classes_as_0_and_255_beside_labels_with_255_at_borders_are_told(tmp_path: Path, rows: int) -> None:
+    def save(path: Path, label: np.ndarray, index: int) -> None:
+        stored = label * (255 if index % 2 else 1)
+        if not index % 2:
+            stored[:rows, 20:] = 255
+        Image.fromarray(stored).save(path)
+
+    root = write_folder(tmp_path, save, truth=lambda index: (scene(index) > 0).astype(np.uint8), classes=GREYS)
+    if rows == 1:  # much less than where it stands for the class
+        assert "6 labels have 0 and 255 alone" in refusal(root)
+        assert wrong_pixels(opened(root, LabelSettings("ids")), lambda index: np.zeros((24, 32), np.uint8), unclear=1)
+    else:
+        assert "If 255 is the second class in these, convert them" in notes_of(root)[0]
 
 
 def test_ids_shifted_by_8_bits_are_named(tmp_path: Path) -> None:
