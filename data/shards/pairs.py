@@ -341,7 +341,7 @@ class ChosenPairs:
     def ids(self) -> list[str]:
         """The ids of the pairs, in order."""
         ids = self.pairs.ids
-        return [ids[index] for index in self.indices]
+        return [ids[int(index)] for index in self.indices]
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images B3HW in [-1, 1] and labels BHW."""
