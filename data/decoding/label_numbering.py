@@ -620,7 +620,8 @@ def _question_of_files_of_train_ids(values: LabelValues, numbers: _Numbers) -> s
         is_other = not placed(values, heights, numbers.at_the_top)[0]
         if is_other and not wrong and len(right) >= _CLEARLY and renumbered.allowed[[*numbers.of_files[name]]].all():
             found.append(name)
-    if len(found) < max(LEAST_FILES_SHIFTED, _LEAST_PART_SHIFTED * len(numbers.of_files)):
+    least = max(LEAST_FILES_SHIFTED, _LEAST_PART_SHIFTED * len(numbers.of_files))
+    if not least <= len(found) < len(numbers.of_files):
         return ""
     return (
         f"{len(found)} of {counted(len(numbers.of_files), 'label')} (such as {listed(found, _EXAMPLES)}) seem to hold "

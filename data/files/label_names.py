@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from scenepalette.common.errors import DataError
@@ -41,7 +40,7 @@ def labels_by_image(
         search.pass_over(others, f"no name like *{suffix}.*, as data.label_suffix says")
         named = {key.removesuffix(suffix): path for key, path in labels.items() if key.endswith(suffix)}
         # Images may have an addition of their own: x_leftImg8bit beside x_gtFine_labelIds.
-        return named if images.keys() & named.keys() or not named else _without_affixes(search, images, named, options)
+        return named if images.keys() & named.keys() or not named else _without_affixes(search, images, named)
     exact = images.keys() & labels.keys()
     left = labels.keys() - exact
     if not left or not images:
@@ -76,7 +75,7 @@ def labels_by_image(
     if not exact and not fitting:
         if {composed(key).casefold() for key in images} & {composed(key).casefold() for key in labels}:
             return labels
-        return _without_affixes(search, images, labels, options)
+        return _without_affixes(search, images, labels)
     # A further file for an image that has its label, x_color.png beside x.png, is no label without an image.
     spare = {key for key in left - used if _continues(key, renamed)}
     search.pass_over((labels[key] for key in sorted(spare)), "beside a label of the same image")
@@ -126,9 +125,7 @@ def is_label_word(suffix: str) -> bool:
     return suffix.strip("_-. ").lower() in _LABEL_WORDS
 
 
-def _without_affixes(
-    search: Search, images: Mapping[str, Path], labels: dict[str, Path], options: FolderOptions
-) -> dict[str, Path]:
+def _without_affixes(search: Search, images: Mapping[str, Path], labels: dict[str, Path]) -> dict[str, Path]:
     """Return the labels by the keys of their images where both have something of their own: x_sat, x_mask.
 
     Raises:
@@ -151,7 +148,10 @@ def _without_affixes(
     counts = {suffix: count for suffix, count in count_suffixes(bases, labels).items() if count >= _LEAST_SUFFIXED}
     if len(counts) > 1:  # of Cityscapes: x_leftImg8bit beside x_gtFine_labelIds and x_gtFine_color
         suffix = best_suffix(counts, search.root)
-        return labels_by_image(search, images, labels, replace(options, label_suffix=suffix))
+        search.note(f"{counts[suffix]} labels end with '{suffix}'; data.label_suffix overrules it")
+        search.pass_over([path for key, path in labels.items() if not key.endswith(suffix)], f"without '{suffix}'")
+        named = {key.removesuffix(suffix): path for key, path in labels.items() if key.endswith(suffix)}
+        return _without_affixes(search, images, named)
     return labels
 
 

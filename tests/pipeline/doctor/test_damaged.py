@@ -174,7 +174,7 @@ DATA: dict[str, tuple[Damage, str]] = {
     "label of 2 bits": (saved(LABEL, label().convert("P").quantize(3), bits=2), ""),
     "label of a class too many": (saved(LABEL, label(4)), "label values"),
     "label counted from 1": (saved(LABEL, label().point(lambda value: value + 1)), "label values"),
-    "label times 100": (saved(LABEL, label().point(lambda value: value * 100)), "label values"),
+    "label times 100": (saved(LABEL, label().point(lambda value: value * 100)), "reading of labels"),
     "label of 16 bits beyond 255": (saved(LABEL, Image.fromarray(WIDE)), "label values"),
     "label is a photograph in grey": (saved(LABEL, image().convert("L")), "label values"),
     "no class file": (removed("classes.csv"), "data set"),
@@ -242,7 +242,7 @@ def test_two_hints_of_the_doctor_reach_the_page(root: Path) -> None:
     label().point(lambda value: value * 100).save(root / "val/labels/d.png")
     text = " ".join(to_text(examine(request(root), measured=False)).split())
     assert "different colours, of no known class table" in text
-    assert "label values" in text
+    assert "multiplied by 100" in text
 
 
 TINY = "recipe: demo\ndata: {size: [32, 48]}\n"
