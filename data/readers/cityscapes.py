@@ -26,14 +26,13 @@ def open_cityscapes(root: Path, split: str, *, labels: LabelSettings = AS_FOUND)
     """
     layout = "leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelIds.png"
     search = require_folders("cityscapes", root, [f"leftImg8bit/{split}", f"gtFine/{split}"], layout)
-    folder = root / "gtFine" / split
-    names = [path.name.lower() for path in folder.glob("**/*_gtFine_*")]
-    if names and not any(f"{LABEL_END.lower()}." in name for name in names):
-        raise DataError(
-            f"{folder} has annotations, but no label files *{LABEL_END}.png, which the release has beside them. Copy "
-            "these; or give *_labelTrainIds.png that name and set data.label_encoding to train-ids; or make labels of "
-            "*_polygons.json with `scenepalette import --from cityscapes-json`."
-        )
+    require_labels(
+        root / "gtFine" / split,
+        LABEL_END,
+        "Copy these, which the release has beside them; or give *_labelTrainIds.png that name and set "
+        "data.label_encoding to train-ids; or make labels of *_polygons.json with `scenepalette import --from "
+        "cityscapes-json`.",
+    )
     return PairedFiles(
         name="cityscapes",
         split=split,
@@ -55,6 +54,22 @@ DATASET = DatasetEntry(
     table=CITYSCAPES,
     takes_label_settings=True,
 )
+
+
+def require_labels(folder: Path, label_end: str, remedy: str) -> None:
+    """Check that there are labels beside other files of annotations.
+
+    Args:
+        folder: Folder of the annotations of a split.
+        label_end: What the names of labels end with.
+        remedy: Where labels come from, for the message.
+
+    Raises:
+        DataError: There are annotations and no label.
+    """
+    names = [path.name.lower() for path in folder.glob("**/*_gtFine_*")]
+    if names and not any(f"{label_end.lower()}." in name for name in names):
+        raise DataError(f"{folder} has annotations, but no label files *{label_end}.png. {remedy}")
 
 
 def pair_by_folders(search: Search, split: str, *, label_end: str) -> list[FilePair]:

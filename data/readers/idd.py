@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scenepalette.common.errors import DataError
 from scenepalette.data.decoding.class_files import IDD
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.files.finding import require_folders
 from scenepalette.data.files.image_files import PairedFiles
-from scenepalette.data.readers.cityscapes import pair_by_folders
+from scenepalette.data.readers.cityscapes import pair_by_folders, require_labels
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = "India Driving Dataset, published for research; terms: https://idd.insaan.iiit.ac.in/"
@@ -25,13 +24,12 @@ def open_idd(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> Pai
     """
     layout = "leftImg8bit/SPLIT/SEQUENCE/*_leftImg8bit.(png|jpg) and gtFine/SPLIT/SEQUENCE/*_gtFine_labelids.png"
     search = require_folders("idd", root, [f"leftImg8bit/{split}", f"gtFine/{split}"], layout)
-    folder = root / "gtFine" / split
-    names = [path.name.lower() for path in folder.glob("**/*_gtFine_*")]
-    if names and not any(f"{LABEL_END.lower()}." in name for name in names):
-        raise DataError(
-            f"{folder} has annotations, but no label files *_gtFine_labelids.png. Make them with the data set's own "
-            "script: createLabels.py --datadir ROOT --id-type id (github.com/AutoNUE/public-code)."
-        )
+    require_labels(
+        root / "gtFine" / split,
+        LABEL_END,
+        "Make them with the data set's own script: createLabels.py --datadir ROOT --id-type id "
+        "(github.com/AutoNUE/public-code).",
+    )
     return PairedFiles(
         name="idd",
         split=split,
