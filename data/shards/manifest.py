@@ -28,6 +28,7 @@ CROISSANT_NAME = "croissant.json"
 DOCUMENTS = (CARD_NAME, CROISSANT_NAME)
 UNLABELLED_TERMS = "unlabelled images under their own terms"
 MAX_MANIFEST_BYTES = 64 * 2**20
+GIVE_ONE_KIND = "Give the folder of one kind of shards, for example runs/demo/shards/full."
 _SHARD_NAME = re.compile(r"train-([0-9]{5})-of-([0-9]{5})\.parquet")
 _SHOWN_NUMBERS = 20
 _VERSIONS = " or ".join(map(str, SCHEMA_VERSIONS))
@@ -156,16 +157,28 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
     return manifest
 
 
+def absence_of(folder: Path) -> str:
+    """Say that there is no such folder and what to give; empty if there is one."""
+    if folder.is_dir():
+        return ""
+    return f"{folder} {'is no folder' if folder.exists() else 'does not exist'}. {GIVE_ONE_KIND}"
+
+
 def load_manifest(folder: Path | str) -> Any:
     """Return the JSON value in `manifest.json`, whatever it is; `manifest_problems` checks it.
 
     Raises:
-        DataError: It is missing, far too large, or no JSON.
+        DataError: There is no such folder; or the manifest is missing, far too large, or no JSON.
     """
-    path = Path(folder) / MANIFEST_NAME
+    folder = Path(folder)
+    path = folder / MANIFEST_NAME
+    if absent := absence_of(folder):
+        raise DataError(absent)
     if not path.is_file():
-        within = [str(below.parent) for below in sorted(Path(folder).glob(f"*/{MANIFEST_NAME}"))]
-        if within and not any(Path(folder).glob("*.parquet")):
+        # Those of a run directory are two folders down; other units have manifests as well, but no shards.
+        below = [found.parent for depth in ("*", "*/*") for found in sorted(folder.glob(f"{depth}/{MANIFEST_NAME}"))]
+        within = [str(each) for each in below if any(each.glob("train-*.parquet"))]
+        if within and not any(folder.glob("*.parquet")):
             raise DataError(f"{folder} has no {MANIFEST_NAME}. Name one of the folders in it: {listed(within, 8)}.")
         raise DataError(
             f"{folder} has no {MANIFEST_NAME}: it holds no shards, or generation did not finish. "

@@ -63,17 +63,17 @@ def verify(
         scenepalette shards verify runs/demo/shards/full --mend
     """
     from scenepalette.data.cards.documents import mend_documents
-    from scenepalette.data.shards.checking import Problem, find_problems, find_warnings
+    from scenepalette.data.shards.checking import find_problems, find_warnings
+    from scenepalette.data.shards.manifest import absence_of
 
     if mend and not isinstance(folder, Path):
         raise ConfigError(f"--mend writes into the folder, which {folder} is not. Mend the folder that was pushed.")
     named, folder = folder, _on_this_machine(folder)
-    absent = "" if folder.is_dir() else f"{folder} {'is no folder' if folder.exists() else 'does not exist'}."
+    absent = absence_of(folder)
     if absent and not as_json:
-        raise DataError(f"{absent} Give the folder of one kind of shards, for example runs/demo/shards/full.")
+        raise DataError(absent)
     repaired = mend_documents(folder) if mend and not absent else []
-    warnings = [] if absent else find_warnings(folder)
-    problems = [Problem(absent)] if absent else find_problems(folder)
+    warnings, problems = find_warnings(folder), find_problems(folder)
     if as_json:
         count = _print_json(folder, problems, warnings)
     else:
@@ -309,12 +309,14 @@ def _on_this_machine(folder: Path | str) -> Path:
 
 def _remedy(folder: Path, files: set[str | None]) -> str:
     """Say what repairs a folder; `files` names the shards with problems, but for those that are no files at all."""
-    from scenepalette.data.shards.manifest import read_manifest, stray_problems
+    from scenepalette.data.shards.manifest import GIVE_ONE_KIND, read_manifest, stray_problems
     from scenepalette.pipeline.finished.regenerate import is_whole, run_around
 
     try:
         manifest = read_manifest(folder)
     except DataError:
+        if not any(folder.glob("*.parquet")):
+            return f"There are no shards in it. {GIVE_ONE_KIND}"
         return (
             "Without its manifest no shard can be made again: copy manifest.json or the whole folder again, or ask "
             "whoever made it."

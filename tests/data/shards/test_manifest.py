@@ -46,11 +46,28 @@ def test_the_folder_of_all_kinds_names_those_in_it(tmp_path):
     for kind in ("full", "semi"):
         (tmp_path / kind).mkdir()
         (tmp_path / kind / "manifest.json").write_text("{}")
+        (tmp_path / kind / shard_name(0, 1)).touch()
     with pytest.raises(DataError, match=rf"Name one of the folders in it: {tmp_path}/full, {tmp_path}/semi\.$"):
         read_manifest(tmp_path)
     (tmp_path / "train-00000-of-00001.parquet").touch()
     with pytest.raises(DataError, match="generation did not finish"):
         read_manifest(tmp_path)
+
+
+def test_a_run_directory_names_its_folders_of_shards_and_no_other_units(tmp_path):
+    for unit in ("data", "shards/full"):
+        (tmp_path / unit).mkdir(parents=True)
+        (tmp_path / unit / "manifest.json").write_text("{}")
+    (tmp_path / "shards/full" / shard_name(0, 1)).touch()
+    with pytest.raises(DataError, match=rf"Name one of the folders in it: {tmp_path}/shards/full\.$"):
+        read_manifest(tmp_path)
+
+
+def test_what_is_no_folder_is_not_called_an_unfinished_one(tmp_path):
+    write_shard(tmp_path / shard_name(0, 1), [make_row(0)])
+    for name, said in (("nowhere", "does not exist"), (shard_name(0, 1), "is no folder")):
+        with pytest.raises(DataError, match=rf"{name} {said}\. Give the folder of one kind"):
+            ShardPairs(tmp_path / name)
 
 
 def test_a_folder_without_manifest_is_unfinished(tmp_path):

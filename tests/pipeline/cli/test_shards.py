@@ -111,9 +111,14 @@ def test_verify_says_that_there_is_no_such_folder(tmp_path: Path) -> None:
     _, errors = invoke("verify", str(tmp_path / "nope"), expected=1)
     assert errors.startswith(f"Error: {tmp_path / 'nope'} does not exist. Give") and "generation" not in errors
     told = json.loads(invoke("verify", str(tmp_path / "nope"), "--json", expected=1)[0])
-    assert (told["ok"], told["problems"][0]["problem"]) == (False, f"{tmp_path / 'nope'} does not exist.")
+    problem = told["problems"][0]["problem"]
+    assert not told["ok"] and problem.startswith(f"{tmp_path / 'nope'} does not exist.")
     (tmp_path / "file").touch()
     assert "is no folder" in invoke("verify", str(tmp_path / "file"), expected=1)[1]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/manifest.json").write_text("{}")  # of another unit of a run
+    errors = invoke("verify", str(tmp_path / "data"), expected=1)[1]
+    assert "There are no shards in it. Give the folder of one kind" in errors
 
 
 @pytest.mark.parametrize(
