@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scenepalette.pipeline.report.sections.loop_gain import gain_and_least, why_it_ended
+from scenepalette.pipeline.report.sections.loop_gain import gain_and_least, loop_headline, why_it_ended
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,10 @@ def test_a_round_that_gained_enough_was_the_last_because_nothing_is_lacking() ->
         "The loop ended after round 2 of at most 3: on validation images nothing is lacking any more that pairs can be "
         "asked for."
     )
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [([0], "on test images; seed unknown: "), ([0, 1], "on test images: ")])
+def test_the_result_names_its_images_beside_a_table_of_validation_images(seeds: list[int], expected: str) -> None:
+    found = {"seeds": seeds, "miou": {"mean": 0.01, "ci95": [-0.01, 0.03]}, "verdict": "no difference"}
+    document = {"against_random": found, "rounds": [{}], "dataset": {"evaluated_on": "test"}}
+    assert f"random palettes {expected}no difference." in loop_headline(document)
