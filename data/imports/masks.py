@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from scenepalette.common.errors import ConfigError, DataError
-from scenepalette.common.problems import Problem
+from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.storage.files import write_atomically
 from scenepalette.common.storage.untrusted import read_file
 from scenepalette.data import class_tables
@@ -137,13 +137,21 @@ def read_folder(
     )
     splits = ["train", "val", *(["test"] if has_labelled_test(root) else [])]
     opened, problems = [], list[str | Problem]()
+    layout, missing = "", list[str]()
     for split in splits:
         try:
             opened.append(open_folder(root, split, class_file=class_file, options=folder_options, labels=labels))
         except DataError as error:
+            if any(problem.kind is ProblemKind.LAYOUT for problem in error.found):
+                layout = as_options(error.summary)
+                missing += [problem.text for problem in error.found]
+                continue
             # Problems of files keep their kinds, by which a message shows examples.
             told = [replace(problem, text=as_options(problem.text)) for problem in error.found]
             problems += told or map(as_options, error.problems or (error.summary,))
+    if missing:
+        # The names of folders say nothing without the layout and the remedy.
+        problems.insert(0, f"{layout} {', '.join(missing)}")
     if problems:
         raise DataError(
             f"The label maps in {source or root} cannot be imported:", list(dict.fromkeys(problems)), hint=""

@@ -327,13 +327,15 @@ def relative_name(path: Path, root: Path) -> str:
 
 
 def as_options(text: str) -> str:
-    """Name the options of an import in place of the settings of a run: --val-seed 1 for data.val_seed=1."""
+    """Name the arguments of an import in place of the settings of a run: --val-seed 1 for data.val_seed=1."""
     names = (
         "label_encoding|label_offset|label_folder|label_suffix|ignore_ids|colour_tolerance|orientation|"
         "val_share|val_seed"
     )
     return re.sub(
-        rf"data\.({names})(=?)", lambda found: f"--{found[1].replace('_', '-')}{' ' if found[2] else ''}", text
+        rf"data\.({names})(=?)",
+        lambda found: f"--{found[1].replace('_', '-')}{' ' if found[2] else ''}",
+        re.sub(r"data\.root\b", "SOURCE", text),
     )
 
 

@@ -123,6 +123,16 @@ def test_colour_masks_by_a_class_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels_of(tmp_path / "out")["train1"], wanted)
 
 
+def test_missing_folders_are_said_to_be_missing_with_the_layout(tmp_path: Path) -> None:
+    write_images(tmp_path / "in/train/images", ["a.png"], 6, 8)
+    write_pixels(tmp_path / "in/train/labels/a.png", COLOURS[np.zeros((6, 8), np.uint8)])
+    (tmp_path / "classes.csv").write_text(CLASSES)
+    with pytest.raises(DataError) as caught:
+        imported(tmp_path / "in", "colours", tmp_path / "out", classes=tmp_path / "classes.csv")
+    (problem,) = caught.value.problems
+    assert "Correct SOURCE" in problem and problem.endswith("Missing are: val/images/, val/labels/")
+
+
 def test_colours_need_a_class_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs --classes FILE"):
         imported(colours(tmp_path / "in"), "colours", tmp_path / "out")
