@@ -82,14 +82,16 @@ def examine_classes(table: ClassTable, in_train: np.ndarray, in_test: np.ndarray
         return Findings([f"{text}. Take another test split, or check that ids mean the same classes in both."], [])
     warnings = []
     if missing := names(in_train & ~in_test):
+        they = "they are" if len(missing) > 1 else "it is"
         warnings.append(
-            f"{where}: no test label shows {', '.join(missing)}: how well it is found cannot be measured. Test on "
+            f"{where}: no test label shows {', '.join(missing)}: how well {they} found cannot be measured. Test on "
             "other images as well, or read the scores as those of the other classes."
         )
     if unknown := names(in_test & ~in_train):
+        they, them = ("they", "them") if len(unknown) > 1 else ("it", "it")
         warnings.append(
-            f"{where}: no training label shows {', '.join(unknown)}: it cannot be learned and counts as 0. Add "
-            "training images that show it, or leave it out of the evaluated classes."
+            f"{where}: no training label shows {', '.join(unknown)}: {they} cannot be learned, and the IoU is 0. Add "
+            f"training images that show {them}, or leave {them} out of the evaluated classes."
         )
     return Findings([], warnings)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -337,7 +338,7 @@ def _refuse(findings: Findings) -> None:
 
 def _write_findings(folder: Path, origin: Origin, findings: Findings) -> None:
     for text in findings.warnings:
-        print(f"Warning: {text}", flush=True)
+        print(f"Warning: {text}", file=sys.stderr, flush=True)
     write_json(folder / TEST_FILE, {"origin": origin, "warnings": findings.warnings})
 
 

@@ -48,6 +48,11 @@ def test_evaluated_classes_that_one_side_lacks_are_named() -> None:
     assert [names[1] in warnings[0], names[2] in warnings[1], len(warnings)] == [True, True, 2]
     assert "cannot be measured" in warnings[0] and "cannot be learned" in warnings[1]
     assert "Test on other images" in warnings[0] and "Add training images" in warnings[1]
+    assert "how well it is found" in warnings[0] and "it cannot be learned" in warnings[1]
+    some, others = np.array([True, True, True, False, False]), np.array([True, False, False, True, True])
+    _, warnings = examine_classes(ClassTable.unnamed(5), some, others, "data.holdout")
+    assert "how well they are found" in warnings[0] and "they cannot be learned" in warnings[1]
+    assert "leave them out" in warnings[1]
     (problem,), warnings = examine_classes(table, in_train, ~in_train, "data.holdout")
     assert "no evaluated class is in training labels and in test labels" in problem and warnings == []
 

@@ -373,13 +373,17 @@ def test_a_test_split_that_is_worth_nothing_is_refused_before_it_is_used(tmp_pat
     assert "1 block of consecutive frames" in caught.value.problems[0]
 
 
-def test_a_class_that_only_training_shows_is_kept_with_the_split(tmp_path: Path) -> None:
+def test_a_class_that_only_training_shows_is_kept_with_the_split(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = recorded(tmp_path, train=frames("a", 30), val=frames("d", 4), test=frames("t", 12))
     for path in (root / "test/labels").iterdir():
         Image.fromarray(np.minimum(np.asarray(Image.open(path)), 1)).save(path)
     prepare_data(tmp_path / "out", folder(root), 0, NO_PROGRESS)
     (warning,) = read_findings(tmp_path / "out")["warnings"]
     assert "no test label shows sky" in warning
+    shown = capsys.readouterr()
+    assert f"Warning: {warning}" in shown.err and "Warning" not in shown.out  # where results go
 
 
 def test_an_extra_test_set_must_have_the_classes_of_the_data_and_none_of_its_images(tmp_path: Path) -> None:
