@@ -27,6 +27,7 @@ from scenepalette.data.files.label_names import (
     is_label_word,
     labels_by_image,
 )
+from scenepalette.data.files.published_layouts import published_layout
 from scenepalette.data.files.split_lists import SPLIT_FOLDERS, listed_pairs, lists_of_splits, other_lists
 from scenepalette.data.sample import FolderOptions
 from scenepalette.data.splits.holdout import divide_whole
@@ -239,9 +240,17 @@ def _found_instead(search: Search) -> str:
     if not root.is_dir():
         return ""
     folders = _folders(search, ".")
-    if "leftImg8bit" in folders:
-        hints.append("leftImg8bit/ is part of the layouts of data.name=cityscapes and idd.")
     inner = [path for folder in folders.values() for path in (folder, *_folders(search, folder).values())]
+    known = {path: name for path in (".", *inner) if (name := published_layout(root / path)) is not None}
+    if "." in known:
+        return f"{root} has the layout of data.name={known['.']}."
+    if known:
+        return " ".join(
+            f"{path}/ has the layout of data.name={name}: set that, and data.root to {root / path}."
+            for path, name in known.items()
+        )
+    if part := next((path for path in inner if path.rsplit("/", 1)[-1] == "leftImg8bit"), ""):
+        hints.append(f"{part}/ is part of the layouts of data.name=cityscapes and idd. Beside it belongs gtFine/.")
     # With a split in it, this folder is the right one, and what is missing is another split.
     splits = {folder for folder in folders.values() if folder.lower() in _OF_SPLITS and _has_layout(root / folder)}
     meant = [] if splits else [path for path in inner if _has_layout(root / path)]
@@ -266,6 +275,15 @@ def _found_instead(search: Search) -> str:
     if annotations := [name for name in listed if name.lower().endswith(_ANNOTATIONS)]:
         hints.append(f"Annotations such as {annotations[0]} become labels by `scenepalette import`.")
     return " ".join(hints)
+
+
+def hint_of_layout(root: Path, options: FolderOptions) -> str:
+    """Return what a folder holds whose images and labels are in no layout, and what to do about it; or nothing."""
+    search = Search(root)
+    with suppress(DataError):
+        if (_place_of_split(search, "train", options) or _whole(search, options)) is not None:
+            return ""
+    return _found_instead(search)
 
 
 def _has_layout(root: Path) -> bool:

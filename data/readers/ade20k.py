@@ -72,6 +72,12 @@ def pair_ade20k(name: str, root: Path, split: str) -> tuple[list[FilePair], Sear
     """
     folder = FOLDERS[split]
     layout = "images/(training|validation)/NAME.jpg and annotations/(training|validation)/NAME.png"
-    search = require_folders(name, root, [f"images/{folder}", f"annotations/{folder}"], layout)
+    found = ""
+    if next(root.glob("images/**/ADE_*_seg.png"), None) is not None:
+        found = (
+            "ADE_*_seg.png are labels of ADE20K's full release, which has other classes; required is the scene parsing "
+            "benchmark, ADEChallengeData2016."
+        )
+    search = require_folders(name, root, [f"images/{folder}", f"annotations/{folder}"], layout, found=found)
     images, labels = search.images(f"images/{folder}"), search.labels(f"annotations/{folder}")
     return search.pair(images, labels, f"annotations/{folder}/{{id}}.png"), search

@@ -12,7 +12,13 @@ from scenepalette.common.storage.whole_folders import IMPORTS
 from scenepalette.data.decoding.class_files import ClassFile, classes_of_class_file, read_class_file
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.files.finding import require_folders
-from scenepalette.data.files.folder_layouts import LAYOUT, has_labelled_test, labels_of_splits, pairs_of_split
+from scenepalette.data.files.folder_layouts import (
+    LAYOUT,
+    has_labelled_test,
+    hint_of_layout,
+    labels_of_splits,
+    pairs_of_split,
+)
 from scenepalette.data.files.image_files import PairedFiles
 from scenepalette.data.sample import DatasetEntry, FolderOptions
 
@@ -41,7 +47,7 @@ def open_folder(
     split "test" if it has labels. Images may differ in size. The arguments are those of `DatasetEntry.open`.
     """
     search = require_folders("folder", root, [], LAYOUT)
-    path = _find_class_file(root) if class_file is None else Path(class_file)
+    path = _find_class_file(root, options) if class_file is None else Path(class_file)
     # A class file in the data set came with it; one that is named elsewhere is the user's own.
     declared = read_class_file(path, within=root if class_file is None else None)
     # Where 0 is ignored, classes without ids count from 1; with an offset they are counted before that.
@@ -92,7 +98,7 @@ def _licence_of(root: Path, declared: ClassFile) -> str:
     return declared.licence
 
 
-def _find_class_file(root: Path) -> Path:
+def _find_class_file(root: Path, options: FolderOptions) -> Path:
     if (root / IMPORTS.unfinished).is_dir() and not (root / IMPORTS.record).is_file():
         raise DataError(
             f"{root} holds an unfinished import. Rerun the same command, scenepalette import, to finish it."
@@ -108,9 +114,14 @@ def _find_class_file(root: Path) -> Path:
         return exported[0]
     if len(present) != 1:
         found = "there is none" if not present else f"there are {', '.join(path.name for path in present)}"
+        # Where images and labels are in no layout either, the folder is the wrong one, or no folder of this reader.
+        hint = "" if present else hint_of_layout(root, options)
+        nor = f" Nor are its images and labels where 'folder' looks for them. {hint}" if hint else ""
+        if (root / "SegmentationClass").is_dir():
+            nor += f" For PASCAL VOC's own classes, `scenepalette import {root} --from voc`."
         raise DataError(
-            f"{root} needs exactly one class file, {' or '.join(CLASS_FILES)}; {found}. It names the class of each "
-            "label value: columns name, red, green, blue and, if wanted, id and evaluated; without id, a row per "
-            "value, in order from 0. docs/data/datasets.md (Class files) lists what of other tools is read."
+            f"{root} needs exactly one class file, {' or '.join(CLASS_FILES)}; {found}.{nor} The class file names the "
+            "class of each label value: columns name, red, green, blue and, if wanted, id and evaluated; without id, a "
+            "row per value, in order from 0. docs/data/datasets.md (Class files) lists what of other tools is read."
         )
     return present[0]

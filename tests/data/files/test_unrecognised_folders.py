@@ -90,6 +90,32 @@ def test_what_is_there_instead_decides_the_remedy(tmp_path: Path, prepare: Calla
     assert prepare(tmp_path) in refusal(tmp_path)
 
 
+def test_a_published_layout_one_folder_below_is_named(tmp_path: Path) -> None:
+    (tmp_path / "CamVid").mkdir()
+    for folder in ("train", "trainannot", "val", "valannot"):
+        (tmp_path / "CamVid" / folder).mkdir()
+    remedy = f"CamVid/ has the layout of data.name=camvid: set that, and data.root to {tmp_path / 'CamVid'}."
+    assert remedy in refusal(tmp_path)
+
+
+def test_where_layout_and_class_file_are_missing_both_are_said(tmp_path: Path) -> None:
+    root = made(tmp_path, "mine/{s}/images/{n}.png", "mine/{s}/labels/{n}.png")
+    (root / "classes.csv").unlink()
+    text = refusal(root)
+    assert "needs exactly one class file" in text and f"Set data.root to {root / 'mine'}" in text
+
+
+def test_images_of_cityscapes_in_the_folder_of_their_archive_are_told(tmp_path: Path) -> None:
+    root = made(tmp_path, "a/leftImg8bit/{s}/{n}.png", "b/gtFine/{s}/{n}.png")
+    assert "a/leftImg8bit/ is part of the layouts of data.name=cityscapes" in refusal(root)
+
+
+def test_voc_without_a_class_file_is_told_of_its_import(tmp_path: Path) -> None:
+    root = made(tmp_path, "JPEGImages/{n}.png", "SegmentationClass/{n}.png")
+    (root / "classes.csv").unlink()
+    assert f"`scenepalette import {root} --from voc`" in refusal(root)
+
+
 def test_another_folder_that_may_hold_the_labels_is_named(tmp_path: Path) -> None:
     root = made(tmp_path, "JPEGImages/{n}.png", "SegmentationClassContext/{n}.png")
     assert "If SegmentationClassContext/ has them, set data.label_folder to it." in refusal(root)

@@ -71,3 +71,9 @@ def test_missing_folders_are_all_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         open_ade20k(tmp_path, "val")
     assert caught.value.problems == ("images/validation/", "annotations/validation/")
+
+
+def test_the_full_release_is_told_from_the_benchmark(tmp_path: Path, write: Write) -> None:
+    write(tmp_path / "images/ADE/training/urban/street/ADE_train_00000001_seg.png", np.zeros((8, 20, 3), np.uint8))
+    with pytest.raises(DataError, match="full release, which has other classes; required is the scene parsing"):
+        open_ade20k(tmp_path, "train")
