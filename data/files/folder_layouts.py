@@ -33,7 +33,9 @@ from scenepalette.data.sample import FolderOptions
 from scenepalette.data.splits.holdout import divide_whole
 
 _OF_SPLITS = frozenset(word for words in SPLIT_FOLDERS.values() for word in words)
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir", "jpegimages", "photos", "inputs", "input", "rgb")
+IMAGE_FOLDERS = (
+    "images", "image", "imgs", "img", "img_dir", "jpegimages", "photos", "inputs", "input", "rgb", "original",
+)  # fmt: skip
 _YEAR = re.compile(r"(?<=[a-z])_?(19|20)\d\d$")
 """What COCO and others add to the names of splits: train2017."""
 _ANNOTATIONS = (".json", ".xml")
@@ -109,6 +111,11 @@ def _folders(search: Search, parent: str) -> dict[str, str]:
     }
 
 
+def _word(name: str) -> str:
+    """Return the name of a folder as lists of names have it: "Ground Truth" is ground_truth, train2017 is train."""
+    return _YEAR.sub("", re.sub(r"[ -]", "_", name.lower()))
+
+
 def _names_of_images(names: Iterable[str]) -> list[str]:
     """Return those names of files that are of images and not hidden."""
     return [name for name in names if has_image_ending(name) and not name.startswith(".")]
@@ -128,7 +135,7 @@ def _one_of(search: Search, folders: Mapping[str, str], names: Sequence[str], se
     Raises:
         DataError: Several hold images.
     """
-    found = [folder for name, folder in folders.items() if _YEAR.sub("", name.lower()) in names]
+    found = [folder for name, folder in folders.items() if _word(name) in names]
     if len(found) < 2:
         return found[0] if found else None
     holding = [folder for folder in found if _holds_images(search, folder)]
@@ -223,15 +230,15 @@ def _require(search: Search, wanted: Sequence[str], remedy: str = "") -> None:
     require_folders("folder", search.root, wanted, LAYOUT, found=f"{remedy} {_found_instead(search)}".strip())
 
 
-def _how_to_divide(place: _Place | None) -> str:
-    """Return what to do where training images have a place and there are none for validation."""
+def _how_to_divide(place: _Place | None, unlabelled: str = "") -> str:
+    """Return what to do where training images have a place and those for validation have none, or no labels."""
     if place is None:
         return ""
+    first = "If there are no validation images, move"
+    if unlabelled:
+        first = f"If there are none, move {unlabelled}/ elsewhere and"
     labels = f" and {place.labels}/ to labels/" if place.labels != place.images else ""
-    return (
-        f"If there are no validation images, move {place.images}/ to images/{labels}: folders without splits are "
-        "divided (data.val_share)."
-    )
+    return f"{first} {place.images}/ to images/{labels}: folders without splits are divided (data.val_share)."
 
 
 def _found_instead(search: Search) -> str:
@@ -294,7 +301,7 @@ def _has_layout(root: Path) -> bool:
         images, labels = (_one_of(search, folders, words) for words in (IMAGE_FOLDERS, LABEL_FOLDERS))
         if images and labels and _holds_images(search, images) and _holds_images(search, labels):
             return True
-    if not any(_YEAR.sub("", name.lower()) in _OF_SPLITS for name in folders):
+    if not any(_word(name) in _OF_SPLITS for name in folders):
         return False
     with suppress(DataError):
         places = [_place_of_split(search, split, options) for split in ("train", "val")]
@@ -303,6 +310,11 @@ def _has_layout(root: Path) -> bool:
 
 
 def _no_label_folder(search: Search, split: str, name: str) -> DataError:
+    if (search.root / name).is_dir():
+        return DataError(
+            f"data.label_folder is {name}; beside {search.root / name} is no folder of images that is known by its "
+            f"name. Rename or link it to images. {_found_instead(search)}".strip()
+        )
     return DataError(
         f"data.label_folder is {name}; {search.root} has no folder of that name beside images, neither for the split "
         f"'{split}' nor for all. Correct it, or leave it out."
@@ -324,7 +336,7 @@ def _beside(
             word = (lower.removeprefix(of_split) if lower.startswith(of_split) else lower.removesuffix(of_split)).strip(
                 "_-. "
             )
-            if word != lower and word in words and named in (None, name, word):
+            if word != lower and _word(word) in words and named in (None, name, word):
                 found.append(path)
                 break
     if len(found) > 1:
@@ -420,8 +432,11 @@ def _told_apart(search: Search, folder: str, options: FolderOptions) -> tuple[di
         key for key in keys if (key.endswith(suffix) if suffix is not None else is_label_word(SEPARATED.split(key)[-1]))
     }
     if not labelled:
-        beside = [f"{path}/" for path, _ in _folders_with_images(search, ".", {folder}, _MOST_LEVELS)]
+        found = (path for path, _ in _folders_with_images(search, ".", {folder}, _MOST_LEVELS))
+        beside = [f"{path}/" for path in found if _word(path.split("/")[0]) not in _OF_SPLITS]
         or_set = f" If {' or '.join(beside[:_MOST_SHOWN])} has them, set data.label_folder to it." if beside else ""
+        if _word(folder) in SPLIT_FOLDERS["val"]:  # competitions keep their labels
+            or_set += f" {_how_to_divide(_place_of_split(Search(search.root), 'train', options), folder)}"
         raise DataError(
             f"{search.root / folder} has {counted(len(keys), 'image')} and nothing that tells which are labels. "
             "Put images and labels into folders images/ and labels/, or set data.label_suffix to what the labels' "
@@ -459,7 +474,7 @@ def _pairs_of_whole(search: Search, split: str, options: FolderOptions) -> list[
     place = _whole(search, options)
     # A folder of test images, often without labels, stands beside what is divided.
     others = {name: _place_of_split(Search(search.root), name, options) for name in ("train", "val") if name != split}
-    if options.label_folder is not None and place is None:
+    if options.label_folder is not None and place is None and not any(others.values()):
         raise _no_label_folder(search, split, options.label_folder)
     if place is None or any(others.values()):
         remedy = _how_to_divide(others["train"]) if split == "val" else ""

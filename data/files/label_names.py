@@ -16,7 +16,7 @@ from scenepalette.data.sample import FolderOptions
 LABEL_FOLDERS = (
     "labels", "label", "masks", "mask", "annotations", "annotation", "annots", "annot", "anns", "ann", "ann_dir", "gt",
     "groundtruth", "ground_truth", "segmentationclass", "segmentations", "segmentation", "segs", "seg", "targets",
-    "target",
+    "target", "manual", "manual1", "1st_manual",
 )  # fmt: skip
 """What the folder of labels may be called, in any case."""
 _LABEL_WORDS = frozenset({*LABEL_FOLDERS, "l", "matte", "labelids", "segm", "indexlabel"})

@@ -79,6 +79,8 @@ SPLIT: dict[str, tuple[str, str, dict[str, str]]] = {
     "one folder, roboflow": ("{s}/i{n}_png.rf.0{n}a.png", "{s}/i{n}_png.rf.0{n}a_mask.png", {"val": "valid"}),
     "one folder, camvid": ("{s}/0006R0_f{n}.png", "{s}/0006R0_f{n}_L.png", {}),
     "one folder, deepglobe": ("{s}/{x}_sat.png", "{s}/{x}_mask.png", {}),
+    "ground truth": ("{s}/Original/i{n}.png", "{s}/Ground Truth/i{n}.png", {}),
+    "manual": ("{s}/images/{n}_x.png", "{s}/1st_manual/{n}_manual1.png", {}),
     "suffix _mask": ("{s}/images/i{n}.png", "{s}/labels/i{n}_mask.png", {}),
     "suffix _gt": ("{s}/images/i{n}.png", "{s}/labels/i{n}_gt.png", {}),
     "suffix -label": ("{s}/images/i{n}.png", "{s}/labels/i{n}-label.tif", {}),
@@ -253,6 +255,39 @@ def test_between_two_label_folders_the_user_chooses(tmp_path: Path) -> None:
     assert numbers(root, "train", FolderOptions(label_folder="gt")) == TRAIN
     with pytest.raises(DataError, match=r"data\.label_folder is nowhere; .* has no folder of that name"):
         open_dataset("folder", "train", root, options=FolderOptions(label_folder="nowhere"))
+
+
+def test_outlines_of_the_field_of_view_are_not_taken_for_labels(tmp_path: Path) -> None:
+    """DRIVE has vessels in 1st_manual, and in mask what the camera sees."""
+    root = made(tmp_path / "data", "{s}/images/{n}_x.png", "{s}/mask/{n}_x_mask.png")
+    made(root, "{s}/images/{n}_x.png", "{s}/1st_manual/{n}_manual1.png")
+    with pytest.raises(DataError, match="train/1st_manual/ and train/mask/ could both be meant"):
+        open_folder(root, "train")
+
+
+def test_a_label_folder_beside_no_known_folder_of_images_is_told(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "top/i{n}.png", "gts/i{n}.png")
+    with pytest.raises(DataError, match=r"beside .*gts is no folder of images .* top/ \(18\)"):
+        open_folder(root, "train", options=FolderOptions(label_folder="gts"))
+
+
+def test_a_label_folder_of_training_alone_is_no_wrong_setting(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "train/images/i{n}.png", "train/gts/i{n}.png")
+    with pytest.raises(DataError, match="move train/images/ to images/ and train/gts/ to labels/"):
+        open_folder(root, "val", options=FolderOptions(label_folder="gts"))
+
+
+def test_validation_images_without_labels_are_told_from_images_beside_them(tmp_path: Path) -> None:
+    """DeepGlobe: train/1_sat.jpg with train/1_mask.png, and valid/2_sat.jpg."""
+    root = made(tmp_path / "data", "{s}/{n}_sat.png", "{s}/{n}_mask.png", val="valid")
+    for path in (root / "valid").glob("*_mask.png"):
+        path.unlink()
+    with pytest.raises(DataError, match="If there are none, move valid/ elsewhere and train/ to images/:") as caught:
+        open_folder(root, "val")
+    assert "set data.label_folder to it" not in str(caught.value)
+    (root / "valid").rename(tmp_path / "unlabelled")
+    (root / "train").rename(root / "images")
+    assert numbers(root, "train") and numbers(root, "val")
 
 
 def test_two_folders_of_one_split_are_refused(tmp_path: Path) -> None:
