@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scenepalette.common.errors import DataError
 from scenepalette.common.storage.untrusted import short
 from scenepalette.data.decoding.class_files import CITYSCAPES
 from scenepalette.data.decoding.image_opening import ENDINGS
 from scenepalette.data.imports.drawing import Canvas, canvas_of
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.image_folder import ImageFolder
+from scenepalette.data.imports.other_tools import none_of_form
 from scenepalette.data.imports.source import (
     Classes,
     Drawn,
@@ -56,9 +56,7 @@ def read_source(source: Path, options: ImportOptions) -> Source:
         path for path in files_named(source, ["_polygons.json"]) if _objects_of(path, source, findings) is not None
     ]
     if not paths:
-        raise DataError(
-            f"{source} holds no file *_polygons.json with objects.", findings.problems, notes=findings.notes
-        )
+        raise none_of_form(source, "cityscapes-json", f"{source} holds no file *_polygons.json with objects.", findings)
     paths = _without_dummies(_finest(paths, source, findings), source, classes, findings)
     folder = ImageFolder(options.images or source, by_last_name=options.images is not None)
     items = []

@@ -6,7 +6,7 @@ Polygons are drawn by pycocotools, so that masks are those that everybody has of
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from scenepalette.data.decoding.image_opening import open_lossless
 from scenepalette.data.imports.drawing import Canvas, canvas_of, is_number, mask_of_counts
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.image_folder import ImageFolder
+from scenepalette.data.imports.other_tools import none_of_form
 from scenepalette.data.imports.source import (
     IGNORE,
     Classes,
@@ -35,6 +36,8 @@ from scenepalette.data.imports.source import (
     split_of,
 )
 
+_ROUNDING = 2
+"""Largest difference, in pixels, of a side of a stated box from that of the mask in it."""
 _NO_MASKS = ("captions", "person_keypoints", "image_info", "panoptic_coco_categories")
 
 
@@ -70,17 +73,17 @@ def read_source(source: Path, options: ImportOptions) -> Source:
     root, paths = _files_of(source, findings)
     documents = [found for path in paths if (found := _document(path, root, findings)) is not None]
     if not documents:
-        raise DataError(
-            f"{source} has no COCO file with images and annotations.", findings.problems, notes=findings.notes
-        )
+        raise none_of_form(source, "coco", f"{source} has no COCO file with images and annotations.", findings)
     _require_one_per_split(documents)
     licence = _licence_of(documents)
     classes, named = _classes_of(documents, options, findings)
+    if options.crowds is None:
+        _ask_for_crowds(documents, named, options.ignore)
     folder = ImageFolder(options.images or root, by_last_name=options.images is not None)
     items = []
     for document in documents:
         items += _items(document, classes, named, folder, options, findings)
-    folder.tell_unused(findings)
+    folder.tell_unused(findings, but=[_segments_of(document) for document in documents if document.is_panoptic])
     return Source(items, classes, [document.path for document in documents], findings, licence)
 
 
@@ -198,6 +201,38 @@ def _classes_of(
     return classes_of_names(every, options, findings, colours=colours, **background), named
 
 
+def _ask_for_crowds(
+    documents: Sequence[_Document], named: dict[str, dict[object, str]], ignored: Collection[str]
+) -> None:
+    """Refuse annotations that would lose a class, as all of it are crowds: exporters mark masks of single objects so.
+
+    Raises:
+        DataError: There is such a class.
+    """
+    kinds: dict[str, set[bool]] = defaultdict(set)
+    for document in documents:
+        for entry in document.annotations:
+            for part in _segments(entry) or [entry]:
+                if _is_key(number := part.get("category_id")) and (name := named[document.name].get(number)):
+                    kinds[name].add(_is_crowd(part))
+    lost = sorted(name for name, found in kinds.items() if found == {True} and name not in ignored)
+    if lost:
+        raise DataError(
+            f"Every annotation of {short(', '.join(lost), 80)} is marked iscrowd, and would be ignored. Some tools "
+            "mark all masks in run lengths so: if these are single objects, give --crowds class, which draws them, "
+            "else --crowds ignore."
+        )
+
+
+def _is_crowd(entry: dict[str, Any]) -> bool:
+    return str(entry.get("iscrowd", 0)).lower() in ("1", "1.0", "true")
+
+
+def _segments_of(document: _Document) -> Path:
+    """Return the folder with the segments of a panoptic file."""
+    return document.path.with_suffix("")
+
+
 def _segments(entry: dict[str, Any]) -> list[dict[str, Any]]:
     segments = entry.get("segments_info")
     return [part for part in segments if isinstance(part, dict)] if isinstance(segments, list) else []
@@ -240,7 +275,7 @@ def _items(
             names=named[document.name],
             classes=classes,
             crowds=options.crowds or "ignore",
-            segments=document.path.with_suffix("") if document.is_panoptic else None,
+            segments=_segments_of(document) if document.is_panoptic else None,
             where=where,
         )
         key = path.relative_to(folder.root).with_suffix("").as_posix()
@@ -281,7 +316,7 @@ class _Drawing:
             canvas.fault(Fault.UNKNOWN_CLASS, f"category {short(repr(number), 40)}, which is not listed")
             return None
         value = canvas.id_of(name)
-        if value is not None and entry.get("iscrowd") and self.crowds != "class":
+        if value is not None and _is_crowd(entry) and self.crowds != "class":
             canvas.left_out(f"images with crowds, {'left out' if self.crowds == 'skip' else 'which are ignored'}")
             return None if self.crowds == "skip" else IGNORE_ID
         return value
@@ -294,7 +329,10 @@ class _Drawing:
         if not shape:
             canvas.fault(Fault.NO_AREA, text)
             return
-        mask = _mask_of_runs(shape, canvas, text) if isinstance(shape, dict) else _mask_of_polygons(shape, canvas, text)
+        if isinstance(shape, dict):
+            mask = _mask_of_runs(shape, entry.get("bbox"), canvas, text)
+        else:
+            mask = _mask_of_polygons(shape, canvas, text)
         if mask is not None:
             canvas.mask(mask, 0, 0, value)
 
@@ -344,8 +382,11 @@ def _mask_of_polygons(shape: object, canvas: Canvas, text: str) -> np.ndarray | 
     return mask_of_counts(counts, canvas.size, by_column=True)
 
 
-def _mask_of_runs(shape: dict[str, Any], canvas: Canvas, text: str) -> np.ndarray | None:
-    """Return the mask of run lengths, compressed or not; None after reporting that they do not fit."""
+def _mask_of_runs(shape: dict[str, Any], box: object, canvas: Canvas, text: str) -> np.ndarray | None:
+    """Return the mask of run lengths, compressed or not; None after reporting that they do not fit.
+
+    Run lengths along the rows are a mask of the right size, too, which only the stated box tells from the right one.
+    """
     (height, width), stated, counts = canvas.size, shape.get("size"), shape.get("counts")
     if stated != [height, width]:
         said = f"size {short(repr(stated), 40)}, the image has [{height}, {width}]"
@@ -354,10 +395,24 @@ def _mask_of_runs(shape: dict[str, Any], canvas: Canvas, text: str) -> np.ndarra
         if isinstance(counts, list) and all(isinstance(count, int) for count in counts):
             mask = mask_of_counts(counts, canvas.size, by_column=True)
             if mask is not None:
-                return mask
+                by_row = mask_of_counts(counts, canvas.size, by_column=False)
+                if _fills(mask, box) or not _fills(by_row, box):
+                    return mask
+                canvas.fault(Fault.SHAPE, f"{text}: run lengths along the rows; COCO's go down the columns")
+                return None
         said = f"counts {short(repr(shape.get('counts')), 40)} are not those of {height} x {width} pixels"
     canvas.fault(Fault.SHAPE, f"{text}: run lengths that do not fit ({said})")
     return None
+
+
+def _fills(mask: np.ndarray | None, box: object) -> bool:
+    """Tell whether a mask reaches to the sides of a box of x, y, width and height, up to the rounding of tools."""
+    if mask is None or not mask.any() or not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
+        return False
+    left, top, width, height = box
+    across, down = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    sides = (across[0] - left, down[0] - top, across[-1] + 1 - left - width, down[-1] + 1 - top - height)
+    return all(abs(side) <= _ROUNDING for side in sides)
 
 
 def _counts_of(text: str) -> list[int] | None:

@@ -13,6 +13,7 @@ from scenepalette.common.storage.untrusted import parse_xml, read_file, short
 from scenepalette.data.imports.drawing import LINE_WIDTH, Canvas, Point, canvas_of, is_number, mask_of_counts, turned
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.image_folder import ImageFolder
+from scenepalette.data.imports.other_tools import none_of_form
 from scenepalette.data.imports.source import (
     Classes,
     Drawn,
@@ -54,9 +55,7 @@ def read_source(source: Path, options: ImportOptions) -> Source:
         if document is not None:
             documents.append((path, where, document))
     if not documents:
-        raise DataError(
-            f"{source} has no annotations in CVAT's XML for images.", findings.problems, notes=findings.notes
-        )
+        raise none_of_form(source, "cvat", f"{source} has no annotations in CVAT's XML for images.", findings)
     names, colours = _labels_of([document for _, _, document in documents])
     classes = classes_of_names(names, options, findings, colours=colours)
     folder = ImageFolder(options.images or root, by_last_name=options.images is not None)

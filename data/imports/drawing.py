@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.storage.untrusted import read_file, short
+from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES, sizes_of_content
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.source import Classes, Drawn
@@ -46,11 +47,15 @@ class Canvas:
         self._image = Image.new("L", (size[1], size[0]), classes.outside)
         self._draw = ImageDraw.Draw(self._image)
         self._content, self._classes, self._findings, self._where = content, classes, findings, where
+        self._values = set[int]()
 
     @property
     def drawn(self) -> Drawn:
-        """The image with what was drawn so far."""
-        return Drawn(self._content, np.array(self._image))
+        """The image with what was drawn so far; classes that later shapes cover entirely are noted."""
+        label = np.array(self._image)
+        for value in sorted(self._values.difference(np.unique(label).tolist(), [IGNORE_ID])):
+            self.left_out("classes that later shapes cover entirely in an image", self._classes.table.names[value])
+        return Drawn(self._content, label)
 
     def fault(self, fault: Fault, text: str) -> None:
         """Report what is wrong with a shape."""
@@ -101,30 +106,37 @@ class Canvas:
     def polygon(self, points: Sequence[Point], value: int, text: str, *, outlined: bool = True) -> None:
         """Fill a polygon if it has an area, its outline included; without it, as Cityscapes' own scripts do."""
         if self.has_area(len(points), text):
+            self._values.add(value)
             self._draw.polygon(points, fill=value, outline=value if outlined else None)
 
     def rectangle(self, corners: Sequence[Point], value: int) -> None:
         """Fill the rectangle around some points, its border included."""
+        self._values.add(value)
         across, down = [x for x, _ in corners], [y for _, y in corners]
         self._draw.rectangle((min(across), min(down), max(across), max(down)), fill=value, outline=value)
 
     def circle(self, centre: Point, rim: Point, value: int) -> None:
         """Fill a circle around a point through another one."""
+        self._values.add(value)
         (x, y), radius = centre, math.dist(centre, rim)
         self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=value, outline=value)
 
     def ellipse(self, centre: Point, radii: Point, degrees: float, value: int) -> None:
         """Fill an ellipse, turned clockwise by some degrees."""
+        self._values.add(value)
         turns = [2 * math.pi * step / _STEPS for step in range(_STEPS)]
         points = [(centre[0] + radii[0] * math.cos(turn), centre[1] + radii[1] * math.sin(turn)) for turn in turns]
         self._draw.polygon(turned(points, centre, degrees), fill=value, outline=value)
 
     def line(self, points: Sequence[Point], width: int, value: int) -> None:
         """Draw a line through some points."""
+        self._values.add(value)
         self._draw.line(list(points), fill=value, width=width, joint="curve")
 
     def mask(self, mask: np.ndarray, left: int, top: int, value: int) -> None:
         """Set the pixels of a mask, bool [h, w], that lies with its upper left corner at a place."""
+        if mask.any():
+            self._values.add(value)
         self._image.paste(value, (left, top), Image.fromarray(mask.astype(np.uint8) * 255))
 
 

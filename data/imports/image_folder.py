@@ -6,7 +6,7 @@ import posixpath
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -117,10 +117,11 @@ class ImageFolder:
         self._used.add(key)
         return self._paths[key]
 
-    def tell_unused(self, findings: Findings) -> None:
-        """Note the images that no annotation file names."""
+    def tell_unused(self, findings: Findings, but: Collection[Path] = ()) -> None:
+        """Note the images that no annotation file names, but for those in some folders."""
         for key in sorted(self._paths.keys() - self._used):
-            findings.left_out("images that no annotation names, skipped", printable(key))
+            if not any(self._paths[key].is_relative_to(folder) for folder in but):
+                findings.left_out("images that no annotation names, skipped", printable(key))
 
 
 def _images_below(root: Path) -> Iterator[Path]:

@@ -21,6 +21,7 @@ from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES, open_image_
 from scenepalette.data.imports.drawing import LINE_WIDTH, Canvas, Point, canvas_of
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.image_folder import ImageFolder
+from scenepalette.data.imports.other_tools import none_of_form
 from scenepalette.data.imports.source import (
     BACKGROUND,
     Classes,
@@ -73,8 +74,8 @@ def read_source(source: Path, options: ImportOptions) -> Source:
             continue
         found.append((path, where, image))
     if not files:
-        raise DataError(
-            f"{source} holds no LabelMe file: JSON with shapes and imagePath.", findings.problems, notes=findings.notes
+        raise none_of_form(
+            source, "labelme", f"{source} holds no LabelMe file: JSON with shapes and imagePath.", findings
         )
     classes = _classes_of(names, options, findings)
     items = []

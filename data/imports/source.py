@@ -203,13 +203,12 @@ def classes_of_names(
         kept.remove(name)
     if wanted != IGNORE:
         kept.insert(0, wanted)
-    spellings: dict[str, list[str]] = {}
-    for name in kept:
-        spellings.setdefault(re.sub(r"[\s_-]", "", name).casefold(), []).append(name)
-    for same in (names for names in spellings.values() if len(names) > 1):
-        findings.left_out(
-            "names that differ in capitals or spaces alone and stay classes of their own", " / ".join(same)
-        )
+    for what, unsaid in (("capitals or spaces", r"[\s_-]"), ("a number at the end", r"[\s_-]*\d+$")):
+        spellings: dict[str, list[str]] = {}
+        for name in kept:
+            spellings.setdefault(re.sub(unsaid, "", name).casefold(), []).append(name)
+        for same in (names for plain, names in spellings.items() if plain and len(names) > 1):
+            findings.left_out(f"names that differ in {what} alone and stay classes of their own", " / ".join(same))
     if not 2 <= len(kept) <= MAX_CLASSES + 1:
         raise DataError(
             f"The source has {counted(len(kept), 'class', 'classes')} ({short(', '.join(kept[:8]))}); 2 to "

@@ -85,6 +85,33 @@ def test_crowds(how: Any, value: int, tmp_path: Path) -> None:
     assert (label[6, 5], label[11, 5]) == (value, TREE_ID)
 
 
+@pytest.mark.parametrize("mark", [1, True, "1"])
+def test_a_class_of_crowds_alone_is_asked_about(mark: Any, tmp_path: Path) -> None:
+    root = make(tmp_path / "in", CAR_SQUARE)
+    for path in (root / "annotations").iterdir():
+        document = json.loads(path.read_text())
+        for entry in document["annotations"]:
+            entry["iscrowd"] = mark if entry["category_id"] == CAR else 0
+        path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"Every annotation of car is marked iscrowd.*--crowds class"):
+        imported(root, "coco", tmp_path / "out")
+    assert label_of(root, tmp_path, crowds="class")[6, 5] == CAR_ID
+
+
+def test_no_crowd_may_be_written_as_text(tmp_path: Path) -> None:
+    assert label_of(make(tmp_path / "in", {**CAR_SQUARE, "iscrowd": "0"}), tmp_path)[6, 5] == CAR_ID
+
+
+@pytest.mark.parametrize("form", [plain, compressed])
+def test_run_lengths_along_the_rows_are_told_by_the_box(form: Any, tmp_path: Path) -> None:
+    counts = {**form(RING.T), "size": [HEIGHT, WIDTH]}
+    box = [1, 2, 10, 10]
+    with pytest.raises(DataError, match=r"run lengths along the rows; COCO's go down the columns"):
+        label_of(make(tmp_path / "in", {"category_id": CAR, "segmentation": counts, "bbox": box}), tmp_path)
+    right = {"category_id": CAR, "segmentation": form(RING), "bbox": box}
+    np.testing.assert_array_equal(label_of(make(tmp_path / "in", right), tmp_path) == CAR_ID, RING)
+
+
 @pytest.mark.parametrize("form", [plain, compressed])
 def test_holes_of_run_lengths_stay_open(form: Any, tmp_path: Path) -> None:
     assert RING.shape == (HEIGHT, WIDTH)
@@ -316,7 +343,8 @@ def test_panoptic_segments_are_filled_and_what_has_none_is_ignored(tmp_path: Pat
     segments = [{"id": 70_000, "category_id": CAR}, {"id": 300, "category_id": TREE}]
     for split in ("train", "val"):
         panoptic(tmp_path / "in", split, segments, ids)
-    imported(tmp_path / "in", "coco", tmp_path / "out")
+    made = imported(tmp_path / "in", "coco", tmp_path / "out")
+    assert not any("images that no annotation names" in note for note in made.notes)
     assert names_of(tmp_path / "out") == ("tree", "car")
     label = labels_of(tmp_path / "out")["a"]
     assert (label[:5] == 1).all() and (label[5:9] == 0).all() and (label[9:] == 255).all()

@@ -55,6 +55,18 @@ def test_a_later_shape_lies_above(tmp_path: Path) -> None:
     assert labels_of(tmp_path / "out2")["a"][6, 6] == 1
 
 
+def test_a_class_that_a_later_shape_covers_is_noted(tmp_path: Path) -> None:
+    road = shape("road", [[0, 0], [WIDTH, 0], [WIDTH, HEIGHT], [0, HEIGHT]])
+    made = imported(make(tmp_path / "in", shape("car", SQUARE), road), "labelme", tmp_path / "out")
+    (note,) = [note for note in made.notes if "cover entirely in an image: 1" in note]
+    assert "train/a.json: car" in note
+
+
+def test_names_that_differ_in_a_number_are_noted(tmp_path: Path) -> None:
+    made = imported(make(tmp_path / "in", shape("car-1", SQUARE), shape("car-2", SQUARE)), "labelme", tmp_path / "out")
+    assert any("differ in a number at the end alone" in note and "car / car-1 / car-2" in note for note in made.notes)
+
+
 def test_kinds_of_shapes(tmp_path: Path) -> None:
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     box = (rows >= 3) & (rows <= 12) & (columns >= 2) & (columns <= 9)
