@@ -16,7 +16,6 @@ from scenepalette.common.processors import worker_count
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.storage.files import read_json
 from scenepalette.common.urls import masked
-from scenepalette.common.wording import counted
 from scenepalette.data.arrays import read_arrays
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split
@@ -46,7 +45,7 @@ from scenepalette.pipeline.doctor.machine.timing import Measured, check_time, me
 from scenepalette.pipeline.doctor.oracle import check_oracle
 from scenepalette.pipeline.doctor.prepared import data_to_come
 from scenepalette.pipeline.doctor.scan import Scan, Scanner, scan
-from scenepalette.pipeline.doctor.split_checks import check_extra_tests, check_test
+from scenepalette.pipeline.doctor.split_checks import check_extra_tests, check_test, check_unlabelled
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run, units_of
 from scenepalette.pipeline.run_directory.ownership import check_ownership
@@ -95,7 +94,7 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     checks += data_checks.check_opening(errors, config.data.root_path, table)
     if (notes := data_checks.check_notes(datasets, errors)) is not None:
         checks.append(notes)
-    checks += _check_unlabelled(config)
+    checks += check_unlabelled(config, datasets)
     facts = {"data": config.data.name, "data.size": "{} x {}".format(*config.data.size)}
     result: Measured | None = None
     scans: dict[Split, Scan] = {}
@@ -289,18 +288,6 @@ def _check_changed(datasets: dict[Split, SegmentationDataset], run_dir: Path) ->
 def _check_found(name: str, summary: str, remedy: str, problems: Sequence[str]) -> Check | None:
     """Return a check with problems as its details; None if there are none."""
     return Check(name, "problem", summary, remedy, tuple(problems)) if problems else None
-
-
-def _check_unlabelled(config: RunConfig) -> list[Check]:
-    if config.data.unlabelled is None:
-        return []
-    try:
-        count = len(find_images(local_folder(config.data.unlabelled)))
-    except ScenepaletteError as error:
-        return [Check("unlabelled images", "problem", error.summary, "Correct what is listed.", error.problems)]
-    return [
-        Check("unlabelled images", "ok", f"{counted(count, 'unlabelled image was', 'unlabelled images were')} found.")
-    ]
 
 
 def _of_machine(

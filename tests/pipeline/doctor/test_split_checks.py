@@ -74,3 +74,20 @@ def test_extra_sets_are_opened_and_compared(root: Path, tmp_path: Path) -> None:
     assert checks["extra test set night"].status == "ok" and checks["leakage into extra test set night"].status == "ok"
     assert "its 2 classes are not the 11" in checks["extra test set other"].summary
     assert checks["extra test set gone"].status == "problem"
+
+
+@pytest.mark.parametrize(
+    ("folder", "status", "text"),
+    [
+        ("val", "warning", "1 of them are also validation or test images (such as val1_003.png)"),
+        ("valannot", "problem", "1 of them are labels of the data set (such as val1_003.png)"),
+        ("train", "ok", "2 unlabelled images were found."),
+    ],
+)
+def test_unlabelled_images_are_none_that_are_measured_on(
+    root: Path, tmp_path: Path, folder: str, status: str, text: str
+) -> None:
+    write_pixels(tmp_path / "drives/new.png", random_image(7, 24, 32))
+    shutil.copy(next((root / folder).glob("*_003.png")), tmp_path / "drives")
+    check = checks_of(root, f"data.unlabelled={tmp_path / 'drives'}")["unlabelled images"]
+    assert check.status == status and text in check.summary
