@@ -186,8 +186,8 @@ def read_class_file(path: Path, *, within: Path | None = None) -> ClassFile:
     except ValidationError as error:
         problems = [
             _problem(
-                f"{short('.'.join(map(str, detail['loc'])) or 'file')}: {detail['msg']}, "
-                f"received {short(repr(detail['input']))}"
+                f"{short('.'.join(map(str, detail['loc'])) or 'file')}: {detail['msg']}"
+                + (f", received {short(repr(detail['input']))}" if detail["type"] != "missing" else "")
             )
             for detail in error.errors()
         ]
@@ -305,7 +305,8 @@ def _sections(content: dict[Any, Any], notes: list[str]) -> dict[str, Any]:
         return dict(content)
     numbered = all(str(key).isdecimal() for key in content) or all(type(value) is int for value in content.values())
     described = all(isinstance(value, dict) or _is_colour(value) for value in content.values())
-    return {"classes": content} if content and (numbered or described) else dict(content)
+    coloured = all(_is_colour(key) for key in content)
+    return {"classes": content} if content and (numbered or described or coloured) else dict(content)
 
 
 def _is_colour(value: object) -> bool:
@@ -459,12 +460,17 @@ def _listed_rows(classes: Any) -> list[Any]:
 
 
 def _row_of(key: object, value: Any) -> dict[Any, Any]:
-    """Return the row of {road: 0}, {0: road}, {road: [128, 64, 128]}, {0: {name: road}} or {road: {id: 0}}."""
+    """Return the row of {road: 0}, {0: road}, {road: [128, 64, 128]}, {0: {name: road}} or {road: {id: 0}}.
+
+    A2D2 has {#804080: road}.
+    """
     if isinstance(value, dict):
         is_number = str(key).isdecimal() and "id" not in map(_key_of, value)
         return {"id" if is_number else "name": key, **value}
     if _is_colour(value):
         return {"name": key, "color": value}
+    if _is_colour(key):
+        return {"name": value, "color": key}
     return {"id": value, "name": key} if type(value) is int else {"id": key, "name": value}
 
 

@@ -221,15 +221,24 @@ class Search:
                         with_examples((self.name(images[key]) for key in sorted(more)), f"paired, although {how}")
                     )
         alone = sorted(images.keys() - label_of.keys()), sorted(labels.keys() - set(label_of.values()))
+        unread = self._unread_forms()
         if alone_allowed:
-            self.pass_over((images[key] for key in alone[0]), "without a label")
+            for key in alone[0]:
+                form = unread.get(_base(key))
+                why = f", as theirs are in a form that is not read. {form[1]}" if form else ""
+                self.pass_over([images[key]], f"without a label{why}")
             self.pass_over((labels[key] for key in alone[1]), "without an image")
             alone = [], []
-        unread, masks = self._unread_forms(), _labels_by_name(alone[1])
+        masks = _labels_by_name(alone[1])
         for key in alone[0]:
             if len(several := masks[_base(key)]) > 1:
                 shown = f"{len(several)} files, such as {self.name(labels[several[0]])}, have its name"
-                self.refuse(images[key], f"no label for it; {shown}. If each is the mask of a class, merge them")
+                # Of one name and in folders of their own, they may be label maps and what is shown of them.
+                or_one = len({key.rpartition("/")[2] for key in several}) == 1
+                or_set = "; if one folder has label maps, set data.label_folder to it" if or_one else ""
+                self.refuse(
+                    images[key], f"no label for it; {shown}. If each is the mask of a class, merge them{or_set}"
+                )
                 continue
             if form := unread.get(_base(key)):
                 self.refuse(images[key], f"its label {form[0]} is in a form that is not read. {form[1]}")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.wording import counted
-from scenepalette.data.decoding.image_opening import FORMATS, has_image_ending
+from scenepalette.data.decoding.image_opening import FORMATS, READ_FORMATS, has_image_ending
 from scenepalette.data.files.finding import ARCHIVES, Search, is_litter, require_folders
 from scenepalette.data.files.image_files import FilePair
 from scenepalette.data.files.label_names import (
@@ -39,6 +39,12 @@ IMAGE_FOLDERS = (
 _YEAR = re.compile(r"(?<=[a-z])_?(19|20)\d\d$")
 """What COCO and others add to the names of splits: train2017."""
 _ANNOTATIONS = (".json", ".xml")
+_DESCRIPTIONS = (
+    "dataset.json", "meta.json", "config.json", "config_v1.2.json", "config_v2.0.json", "class_list.json",
+    "classes.json", "id2label.json",
+)  # fmt: skip
+"""Files that tell of classes and the like, and hold no annotations."""
+_TEXTS = (*_ANNOTATIONS, *ARCHIVES, ".txt", ".csv", ".tsv", ".md", ".pdf", ".yaml", ".yml", ".html", ".py")
 _MOST_SHOWN = 4
 _MOST_LEVELS = 3
 """Levels of folders in which images that no split reads are looked for."""
@@ -279,8 +285,13 @@ def _found_instead(search: Search) -> str:
             "SPLIT/labels, or set data.label_folder."
         )
     listed = [*files, *(name for folder in inner for name in sorted(os.listdir(root / folder)))]
-    if annotations := [name for name in listed if name.lower().endswith(_ANNOTATIONS)]:
+    if annotations := [
+        name for name in listed if name.lower().endswith(_ANNOTATIONS) and name.lower() not in _DESCRIPTIONS
+    ]:
         hints.append(f"Annotations such as {annotations[0]} become labels by `scenepalette import`.")
+    others = [name for name in listed if re.search(r"[^.]\.\w+$", name) and not name.lower().endswith(_TEXTS)]
+    if not holding and (volumes := [name for name in listed if name.lower().endswith(".nii.gz")] or others):
+        hints.append(f"There are no images, but files such as {volumes[0]}; what is read are {READ_FORMATS}.")
     return " ".join(hints)
 
 

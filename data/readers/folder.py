@@ -25,8 +25,8 @@ from scenepalette.data.sample import DatasetEntry, FolderOptions
 DEFAULTS = FolderOptions()
 CLASS_FILES = ("classes.csv", "classes.yaml", "classes.yml")
 EXPORTED_CLASS_FILES = (
-    "class_dict.csv", "_classes.csv", "train/_classes.csv", "classes.json", "classes.tsv", "id2label.json",
-    "labelmap.txt", "label_colors.txt", "class_names.txt", "classes.txt", "codes.txt", "labels.txt",
+    "class_dict.csv", "_classes.csv", "train/_classes.csv", "classes.json", "class_list.json", "classes.tsv",
+    "id2label.json", "labelmap.txt", "label_colors.txt", "class_names.txt", "classes.txt", "codes.txt", "labels.txt",
     "config_v2.0.json", "config_v1.2.json",
 )  # fmt: skip
 """Names under which other tools write them; looked for where there is none of the above."""

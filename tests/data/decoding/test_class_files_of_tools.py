@@ -46,6 +46,7 @@ COLOURED = {
     "alpha.csv": "name,color\n" + "".join(f"{n},{r} {g} {b} 255\n" for n, (r, g, b) in CLASSES),
     "alpha_hex.csv": "name,color\n" + "".join(f"{n},#{r:02x}{g:02x}{b:02x}ff\n" for n, (r, g, b) in CLASSES),
     "colours.json": json.dumps(dict(zip(NAMES, PALETTE, strict=True))),
+    "class_list.json": json.dumps({f"#{r:02x}{g:02x}{b:02x}": n for n, (r, g, b) in CLASSES}),
     "hexadecimal.yaml": json.dumps({name: f"#{r:02x}{g:02x}{b:02x}" for name, (r, g, b) in CLASSES}),
     "ontology.yaml": json.dumps({str(number): row for number, row in reversed([*enumerate(ROWS)])}),
     "described.json": json.dumps(

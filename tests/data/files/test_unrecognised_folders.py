@@ -79,15 +79,23 @@ def annotations(root: Path) -> str:
     return "Annotations such as a.png.json become labels by `scenepalette import`."
 
 
+def volumes(root: Path) -> str:
+    (root / "imagesTr").mkdir()
+    (root / "imagesTr" / "la_000.nii.gz").write_bytes(b"\x1f\x8b")
+    (root / "dataset.json").write_text("{}")
+    return "There are no images, but files such as la_000.nii.gz; what is read are PNG"
+
+
 def cityscapes(root: Path) -> str:
     (root / "leftImg8bit").mkdir()
     return "leftImg8bit/ is part of the layouts of data.name=cityscapes and idd."
 
 
-@pytest.mark.parametrize("prepare", [archive, annotations, cityscapes])
+@pytest.mark.parametrize("prepare", [archive, annotations, volumes, cityscapes])
 def test_what_is_there_instead_decides_the_remedy(tmp_path: Path, prepare: Callable[[Path], str]) -> None:
     (tmp_path / "classes.csv").write_text("name\nsky\nroad\n")
-    assert prepare(tmp_path) in refusal(tmp_path)
+    remedy, text = prepare(tmp_path), refusal(tmp_path)
+    assert remedy in text and ("import" in remedy or "`scenepalette import`" not in text)
 
 
 def test_a_published_layout_one_folder_below_is_named(tmp_path: Path) -> None:
@@ -144,3 +152,22 @@ def test_folders_that_are_read_by_a_link_are_not_called_unread(tmp_path: Path) -
     for split in COUNTS:
         (root / split).symlink_to(root / "store" / split)
     assert open_folder(root, "train").notes == ()
+
+
+def test_listed_images_whose_labels_are_arrays_are_told_of_that(tmp_path: Path) -> None:
+    """SBD: img/a.jpg, cls/a.mat, train.txt and val.txt."""
+    root = made(tmp_path, "img/{n}.jpg", "cls/{n}.png")
+    for path in (root / "cls").iterdir():
+        path.rename(path.with_suffix(".mat"))
+    for split, count in COUNTS.items():
+        (root / f"{split}.txt").write_text("".join(f"{split}{number}\n" for number in range(count)))
+    assert "as theirs are in a form that is not read. Save the array" in refusal(
+        root, FolderOptions(label_folder="cls")
+    )
+
+
+def test_of_label_maps_and_what_is_shown_of_them_a_setting_chooses(tmp_path: Path) -> None:
+    """SYNTHIA: GT/LABELS and GT/COLOR."""
+    root = made(made(tmp_path, "RGB/{n}.png", "GT/LABELS/{n}.png"), "RGB/{n}.png", "GT/COLOR/{n}.png")
+    assert "if one folder has label maps, set data.label_folder to it" in refusal(root)
+    assert "too few to divide" in refusal(root, FolderOptions(label_folder="GT/LABELS"))
