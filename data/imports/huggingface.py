@@ -166,7 +166,12 @@ def _columns_of(dataset: Dataset, options: ImportOptions, findings: Findings) ->
     import datasets
 
     columns = list(dataset.column_names)
-    shown = [name for name, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
+    # Parquet files that other libraries wrote have images without saying so.
+    shown = [
+        name
+        for name, feature in dataset.features.items()
+        if isinstance(feature, datasets.Image) or (isinstance(feature, dict) and feature.keys() == {"bytes", "path"})
+    ]
     wanted = {"--image-column": options.image_column, "--label-column": options.label_column}
     absent = [f"{option} {name}" for option, name in wanted.items() if name is not None and name not in columns]
     image = options.image_column or _only(IMAGE_COLUMNS, shown)

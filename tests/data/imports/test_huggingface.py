@@ -69,6 +69,14 @@ def test_parquet_with_splits_and_an_id2label(tmp_path: Path) -> None:
     assert not (tmp_path / "out/.source").exists()
 
 
+def test_parquet_of_other_libraries_does_not_say_that_it_has_images(tmp_path: Path) -> None:
+    root = parquet(tmp_path / "in", train=rows(0, 3), validation=rows(3, 2))
+    for path in root.glob("*.parquet"):
+        pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
+    assert imported(root, "huggingface", tmp_path / "out").pairs == {"train": 3, "val": 2}
+    np.testing.assert_array_equal(labels_of(tmp_path / "out")["scene_001"], label(1))
+
+
 def test_a_saved_data_set_without_splits_is_divided(tmp_path: Path) -> None:
     rows(0, 20, named=False).save_to_disk(str(tmp_path / "in"))
     (tmp_path / "classes.csv").write_text("id,name\n0,road\n1,car\n2,sky\n")
