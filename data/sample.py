@@ -117,6 +117,7 @@ class FolderOptions:
         orientation: How images are read that their EXIF tag turns.
         val_share: Of a folder without splits: the share that is for validation.
         val_seed: Of such a folder: decides the choice where images or recordings are drawn.
+        undivided: Whether all of such a folder is for validation, as of an extra test set.
     """
 
     label_folder: str | None = None
@@ -124,6 +125,7 @@ class FolderOptions:
     orientation: Orientation = "by size"
     val_share: float = 0.2
     val_seed: int = 0
+    undivided: bool = False
 
 
 @dataclass(frozen=True)

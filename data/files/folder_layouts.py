@@ -89,19 +89,19 @@ def labels_of_splits(root: Path, splits: Iterable[str], options: FolderOptions) 
     return found
 
 
-def has_labelled_test(root: Path) -> bool:
-    """Tell whether a folder has a test split with labels."""
+def has_labelled_split(root: Path, split: str) -> bool:
+    """Tell whether a folder has a split of its own, or a list of it, with labels."""
     if all((root / "train" / folder).is_dir() for folder in ("images", "labels")):
-        return (root / "test" / "labels").is_dir()
+        return (root / split / "labels").is_dir()
     if not root.is_dir():
         return False
     search, options = Search(root), FolderOptions()
     with suppress(DataError):
-        if _place_of_split(search, "test", options) is not None:
-            return bool(pairs_of_split(search, "test", options))
+        if _place_of_split(search, split, options) is not None:
+            return bool(pairs_of_split(search, split, options))
         whole, lists = _whole(search, options), lists_of_splits(search)
-        if whole is not None and "test" in lists:
-            return bool(listed_pairs(search, lists, "test", _pairs_at(search, whole, options, listed=True)))
+        if whole is not None and split in lists:
+            return bool(listed_pairs(search, lists, split, _pairs_at(search, whole, options, listed=True)))
     return False
 
 
@@ -506,6 +506,8 @@ def _pairs_of_whole(search: Search, split: str, options: FolderOptions) -> list[
         raise DataError(f"{search.root} cannot be read as 'folder'. {text.strip()}", search.problems)
     unread = other_lists(search, (place.images, place.labels))
     search.pass_over(unread, "a list by its name, but not called train.txt, val.txt or the like")
+    if options.undivided:
+        return pairs if split == "val" else []
     division = divide_whole([pair.id for pair in pairs], options.val_share, options.val_seed)
     left_out = len(pairs) - len(division.train) - len(division.test)
     gap = f"; {left_out} between them are left out" if left_out else ""

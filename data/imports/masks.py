@@ -15,7 +15,7 @@ from scenepalette.data.decoding.class_files import ClassFile, csv_text, read_cla
 from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES
 from scenepalette.data.decoding.label_images import VOC_BORDER, colour_of
 from scenepalette.data.decoding.label_reading import LabelEncoding, LabelSettings
-from scenepalette.data.files.folder_layouts import has_labelled_test
+from scenepalette.data.files.folder_layouts import has_labelled_split
 from scenepalette.data.files.image_files import PairedFiles
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.source import (
@@ -135,7 +135,7 @@ def read_folder(
     labels = LabelSettings(
         options.label_encoding or encoding, options.label_offset, options.ignore_ids, options.colour_tolerance or 0
     )
-    splits = ["train", "val", *(["test"] if has_labelled_test(root) else [])]
+    splits = ["train", "val", *(["test"] if has_labelled_split(root, "test") else [])]
     opened, problems = [], list[str | Problem]()
     layout, missing = "", list[str]()
     for split in splits:

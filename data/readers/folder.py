@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from scenepalette.common.errors import DataError
@@ -14,7 +15,7 @@ from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.files.finding import require_folders
 from scenepalette.data.files.folder_layouts import (
     LAYOUT,
-    has_labelled_test,
+    has_labelled_split,
     hint_of_layout,
     labels_of_splits,
     pairs_of_split,
@@ -82,7 +83,7 @@ DATASET = DatasetEntry(
     takes_class_file=True,
     takes_options=True,
     takes_label_settings=True,
-    has_test=has_labelled_test,
+    has_test=partial(has_labelled_split, split="test"),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,9 +23,10 @@ from scenepalette.data.arrays import LostLabelsError, Pairs, content_of, open_ar
 from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split, has_published_test, open_dataset
 from scenepalette.data.decoding.label_reading import AS_FOUND
 from scenepalette.data.files.checking import Look, checking
+from scenepalette.data.files.folder_layouts import has_labelled_split
 from scenepalette.data.labels import fill_ignored, label_counts
 from scenepalette.data.readers.folder import CLASS_FILES
-from scenepalette.data.sample import Sample, SegmentationDataset, WrappedDataset
+from scenepalette.data.sample import FolderOptions, Sample, SegmentationDataset, WrappedDataset
 from scenepalette.data.splits.holdout import PartOfDataset, divide_images, divide_recordings
 from scenepalette.data.splits.parts import part_of
 from scenepalette.pipeline.checks.requirements import REFUSED, requirement_problems
@@ -484,6 +485,8 @@ def open_extra_test(
 ) -> SegmentationDataset:
     """Open an extra test set, which checks its files: the split val of the data set's layout or of folder's.
 
+    In folder's layout, the split test is taken where there is no val, and all images where there are no splits.
+
     Args:
         config: The data set whose layout it may have.
         root: Its folder, or the URL of it.
@@ -507,16 +510,20 @@ def open_extra_test(
             "drawn, so an extra test set for them must be laid out as data.name=folder asks for."
         )
     with checking(progress, look):
+        is_folder = own is not None or config.name == "folder"
+        only_test = is_folder and not has_labelled_split(root, "val") and has_labelled_split(root, "test")
+        split: Split = "test" if only_test else "val"
         if own is not None:
-            return open_dataset("folder", "val", root, labels=labels if config.name == "folder" else AS_FOUND)
+            labels = labels if config.name == "folder" else AS_FOUND
+            return open_dataset("folder", split, root, options=FolderOptions(undivided=True), labels=labels)
         home = with_local_root(config, progress).root_path if config.name == "folder" else None
         shared = class_file_in(home) if home else None
         return open_dataset(
             config.name,
-            "val",
+            split,
             root,
             class_file=config.class_file or shared,
-            options=config.folder_options(),
+            options=replace(config.folder_options(), undivided=True),
             labels=labels,
         )
 

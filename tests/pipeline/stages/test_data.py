@@ -404,6 +404,22 @@ def test_an_extra_test_set_must_have_the_classes_of_the_data_and_none_of_its_ima
         prepare_extra_test(tmp_path / "extra", "night", config, night, train, NO_PROGRESS)
 
 
+def test_an_extra_test_set_without_a_split_val_is_its_split_test_or_read_whole(tmp_path: Path) -> None:
+    config = folder(recorded(tmp_path, train=frames("a", 30), val=frames("d", 4)))
+
+    def ids(root: Path) -> list[str]:
+        return sorted(sample.id for sample in open_extra_test(config, root))
+
+    tested = recorded(tmp_path / "tested", test=frames("n", 12))
+    assert ids(tested) == frames("n", 12)
+    for kind in ("images", "labels"):
+        (tested / "test" / kind).rename(tested / kind)
+    (tested / "test").rmdir()
+    assert ids(tested) == frames("n", 12)
+    (tested / "classes.csv").unlink()  # then it is laid out as the data set is
+    assert ids(tested) == frames("n", 12)
+
+
 def test_drawn_scenes_take_extra_test_sets_of_the_layout_folder_alone(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match=r"has no class file.*laid out as data\.name=folder"):
