@@ -162,6 +162,10 @@ def _attempt(name: str, metric: Metric, evidence: Evidence, draws: Draws | None 
             raise
         return AbsentError(" ".join(f"{METRICS.source(name)} failed ({type(error).__name__}: {error}).".split()))
     classes = evidence["table"].num_classes
+    if isinstance(value, Tensor):
+        value = value.detach().float().cpu().numpy()
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
     if isinstance(value, numbers.Real):
         return value
     if isinstance(value, np.ndarray) and value.shape == (classes,) and value.dtype.kind in "fiu":

@@ -90,15 +90,19 @@ def _encoder_lacking(settings: SegmenterSettings) -> list[str]:
 
 
 @cache
-def network_problem(settings: SegmenterSettings, size: tuple[int, int]) -> str:
-    """Return why a segmenter cannot work at a height and width, or nothing; it is tried without memory."""
+def network_problem(settings: SegmenterSettings, size: tuple[int, int], table: ClassTable | None = None) -> str:
+    """Return why a segmenter cannot work at a height and width, or nothing; it is tried without memory.
+
+    Those of other packages may depend on the names of classes, and need the data's class table.
+    """
+    classes = table or ClassTable.unnamed(2)
 
     def run() -> None:
         build = SEGMENTERS[settings.architecture].build
-        network = build(ClassTable.unnamed(2), replace(settings, encoder_weights=None))
-        image = torch.zeros(2, 3, *size)
-        if (scores := network(image)).shape != (2, 2, *size):
-            raise ValueError(f"its scores are {tuple(scores.shape)}, not {(2, 2, *size)}")
+        network = build(classes, replace(settings, encoder_weights=None))
+        image, wanted = torch.zeros(2, 3, *size), (2, len(classes), *size)
+        if (scores := network(image)).shape != wanted:
+            raise ValueError(f"its scores are {tuple(scores.shape)}, not {wanted}")
         if not feature_maps(network, image):
             raise ValueError("its encoder makes no feature maps")
 

@@ -65,7 +65,7 @@ from scenepalette.segmenters.kernels.passes import accelerate
 from scenepalette.segmenters.loading import WEIGHTS_FILE, build_segmenter, model_identity
 from scenepalette.segmenters.model import weights_file
 from scenepalette.segmenters.norm_statistics import measure_statistics
-from scenepalette.segmenters.registry import network_problem
+from scenepalette.segmenters.registry import BUILT_IN, network_problem
 from scenepalette.segmenters.schedule import (
     combined_loss,
     division_problems,
@@ -487,11 +487,18 @@ def _identity(
     }
 
 
-def size_problems(settings: SegmenterSettings, size: tuple[int, int]) -> list[str]:
-    """Return why a segmenter cannot be trained on images of a height and width, one text each."""
+def size_problems(settings: SegmenterSettings, size: tuple[int, int], table: ClassTable | None = None) -> list[str]:
+    """Return why a segmenter cannot be trained on images of a height and width, one text each.
+
+    Without the class table, networks of other packages are not tried, as they may depend on its names.
+    """
     height, width = size
-    problems = []
-    if settings.architecture not in ("deeplabv3", "deeplabv3plus") and (problem := network_problem(settings, size)):
+    problems, name = [], settings.architecture
+    if name in BUILT_IN:
+        problem = "" if name in ("deeplabv3", "deeplabv3plus") else network_problem(settings, size)
+    else:
+        problem = "" if table is None else network_problem(settings, size, table)
+    if problem:
         problems.append(f"{height}x{width}; {problem}")
     if settings.adaptation == "advent" and min(size) < SMALLEST_SIDE:
         problems.append(f"{height}x{width}; AdvEnt needs at least {SMALLEST_SIDE} each way")
@@ -541,7 +548,7 @@ def _check_arm(
             problems.append(f"There are no {domain} pairs.")
         if pairs.table.fingerprint != table.fingerprint:
             problems.append(f"The {domain} pairs have the class table {pairs.table.name!r}, not {table.name!r}.")
-        problems += [f"The {domain} pairs are {text}." for text in size_problems(settings, sizes[domain])]
+        problems += [f"The {domain} pairs are {text}." for text in size_problems(settings, sizes[domain], table)]
     if len(set(sizes.values())) > 1:
         problems.append(f"Sizes differ: {', '.join(f'{d} {h}x{w}' for d, (h, w) in sizes.items())}; make them equal.")
     if problems:

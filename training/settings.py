@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import operator
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType, NoneType
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -71,11 +72,11 @@ def settings_of_result(settings: Any) -> dict[str, Any]:
     """Return the numbers that decide what a training ends with; how often it is kept, logged or waited for does not.
 
     Args:
-        settings: A dataclass of settings.
+        settings: A dataclass of settings. Paths in it are returned as texts, which records hold.
     """
     fields, hints = fields_of(type(settings)), _hints_of(type(settings))
     return {
-        name: value
+        name: str(value) if isinstance(value, Path) else value
         for name, value in dataclasses.asdict(settings).items()
         if name not in NON_IDENTIFYING
         and IDLE not in get_args(hints[name])

@@ -1,7 +1,7 @@
 """What every layout-to-image system has in common: its generator, its settings, its losses, its entry in the registry.
 
-The common training loop (`image_training`) and everything that makes images rest on these classes alone. Shapes: B
-batch, K classes, Z noise, H x W pixels.
+The common training loop (`generators/images/training.py`) and everything that makes images rest on these classes alone.
+Shapes: B batch, K classes, Z noise, H x W pixels.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scenepalette.common.errors import ConfigError
+from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.randomness import epoch_batch, seed_step, torch_generator
 from scenepalette.data.arrays import Pairs, images_to_uint8
@@ -338,6 +338,11 @@ def sample_sheet(network: ImageGenerator, source: TrainingBatches, stream: str) 
         generators = [torch_generator(source.seed, stream, row, draw) for draw in range(SHEET_DRAWS)]
         noise = network.sample_noise(None, label, generators)
         generated = network(one_hot(label, pairs.table.num_classes), noise).cpu()
+        if generated.shape != (wanted := (SHEET_DRAWS, 3, *pairs.size)):
+            raise ScenepaletteError(
+                f"{type(network).__name__} makes images of shape {tuple(generated.shape)}; required are {wanted}, B3HW "
+                "at the size of the layouts. Correct its forward."
+            )
         images += [
             pairs.table.colorize(source.filled_labels[index]),
             *images_to_uint8(image),

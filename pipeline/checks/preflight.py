@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Any
 
 import torch
 
 from scenepalette.common.errors import ConfigError
+from scenepalette.common.registry import PACKAGE, Registry
 from scenepalette.common.storage.untrusted import short
+from scenepalette.data.classes import ClassTable
 from scenepalette.generators.palettes import control_problems
 from scenepalette.pipeline.checks.requirements import amount_problems
 from scenepalette.pipeline.config import RunConfig
@@ -56,14 +59,26 @@ def _by_class(units: Collection[Unit]) -> list[tuple[type[Unit], list[Unit]]]:
     return list(groups.items())
 
 
-def network_problem(system: str, build: Callable[[], object]) -> str | None:
-    """Return what keeps the networks of a system from being built; they are built without memory."""
+def network_problem(
+    registry: Registry[Any], system: str, build: Callable[[ClassTable], object], table: ClassTable | None
+) -> str | None:
+    """Return what keeps the networks of a system from being built; they are built without memory.
+
+    Systems of other packages may depend on the names of classes: they are tried with the data's class table alone, and
+    those of this package without one.
+    """
+    if (registry.source(system) == PACKAGE) != (table is None):
+        return None
     try:
         with torch.device("meta"):
-            build()
+            build(table or ClassTable.unnamed(2))
     except ConfigError as error:
         return f"{system}: {error}"
     except (RuntimeError, OverflowError, MemoryError, TypeError) as error:
         # torch's ways of saying that no tensor has so many numbers.
         return f"{system}: no network can be built of these numbers ({short(str(error))})"
+    except Exception as error:
+        if table is None:
+            raise
+        return f"{system}: it cannot be built ({short(repr(error))}); correct it in {registry.source(system)}"
     return None

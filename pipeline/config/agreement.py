@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from scenepalette.common.errors import ConfigError
+from scenepalette.common.registry import PACKAGE
 from scenepalette.common.storage.untrusted import short
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import DATASETS
@@ -213,7 +214,12 @@ def _image_problems(config: RunSections) -> list[str]:
 
 
 def _image_generator_problems(config: RunSections, system: ImageSystem) -> list[str]:
-    """Return what keeps the generator of an image system from being built, or from taking noise as configured."""
+    """Return what keeps the generator of an image system from being built, or from taking noise as configured.
+
+    Those of other packages may depend on the names of classes, which only the data tells.
+    """
+    if IMAGE_SYSTEMS.source(system.name) != PACKAGE:
+        return []
     try:
         size = config.generator_size
     except ConfigError:

@@ -309,8 +309,7 @@ def _of_machine(
         with suppress(ScenepaletteError):  # which is reported with the unlabelled images
             unlabelled = len(find_images(local_folder(config.data.unlabelled)))
     try:
-        classes = datasets["train"].table.num_classes
-        needs = needs_of(config, classes, samples["train"], evaluated, unlabelled, images)
+        needs = needs_of(config, datasets["train"].table, samples["train"], evaluated, unlabelled, images)
     except ConfigError as error:
         return [*checks, Check("networks", "problem", error.summary, "Correct what is named.", error.problems)]
     complete = measured is not None and not measured.missing and not measured.errors

@@ -23,6 +23,7 @@ from scenepalette.generators.images.loading import (
     load_image_discriminator,
     load_image_generator,
 )
+from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.images.perceptual import VGG_LAYERS, Vgg19Features, load_vgg19
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS, find_image_system
 from scenepalette.generators.images.training import train_image_generator
@@ -99,19 +100,37 @@ class ImageModel:
         for look in (system.settings_problems, system.place_problems):
             if look is not None and (problems := look(self.settings)):
                 return [f"images.{text}" for text in problems]
-        return []
+        return [
+            f"images.systems.{self.system}.{field}: there is no file {path}; correct the path"
+            for field, path in vars(self.settings).items()
+            if isinstance(path, Path) and not path.exists()
+        ]
 
-    def problem(self, size: tuple[int, int]) -> str | None:
-        """Return what keeps the model from being built at the size of the data."""
-        system, table = IMAGE_SYSTEMS[self.system], ClassTable.unnamed(2)
+    def problem(
+        self, size: tuple[int, int], table: ClassTable | None = None, schemes: Sequence[NoiseScheme | None] = ()
+    ) -> str | None:
+        """Return what keeps the model from being built at the size of the data, or from taking noise.
 
-        def build() -> None:
-            system.build_generator(table, size, self.settings).choose_scheme(self.settings.noise_scheme)
+        Args:
+            size: Height and width.
+            table: The classes of the data, with which systems of other packages are tried; see `network_problem`.
+            schemes: Noise schemes that are asked of it beside that of its training.
+        """
+        system = IMAGE_SYSTEMS[self.system]
 
-        if (problem := network_problem(self.system, build)) is not None:
-            return problem
-        problem = system.augmentation_problem(self.settings)
-        return None if problem is None else f"images.{problem}"
+        def build(table: ClassTable) -> None:
+            generator = system.build_generator(table, size, self.settings)
+            if not isinstance(generator, ImageGenerator):
+                raise ConfigError(
+                    f"its generator is a {type(generator).__name__}; derive it from {ImageGenerator.__module__}."
+                    f"{ImageGenerator.__name__} (docs/extending/adding-an-image-system.md)"
+                )
+            for scheme in (self.settings.noise_scheme, *schemes):
+                generator.choose_scheme(scheme)
+
+        if table is None and (problem := system.augmentation_problem(self.settings)) is not None:
+            return f"images.{problem}"
+        return network_problem(IMAGE_SYSTEMS, self.system, build, table)
 
 
 def image_model(config: RunConfig, system: str | None = None) -> ImageModel:
@@ -157,10 +176,12 @@ class ImagesUnit(Unit):
 
     @classmethod
     def problems_of_data(cls, units: Sequence[ImagesUnit], config: RunConfig, data: PreparedData) -> list[str]:
-        """Say which classes a system cannot take."""
+        """Say which classes a system cannot take, and which systems of other packages cannot be built."""
+        size, table = config.generator_size, data.train.table
+        built = [unit.model.problem(size, table, [config.generate.noise_scheme]) for unit in units]
         looks = [(find_image_system(unit.model.system).table_problems, unit.model.settings) for unit in units]
-        found = [look(settings, data.train.table) for look, settings in looks if look is not None]
-        return [f"images.{text}" for texts in found for text in texts]
+        found = [look(settings, table) for look, settings in looks if look is not None]
+        return [f"images.{text}" for texts in found for text in texts] + [f"images: {text}" for text in built if text]
 
     def record(self) -> Mapping[str, Any]:
         """Return whether the system came trained, and the terms of weights from elsewhere."""

@@ -17,7 +17,7 @@ from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.pipeline.checks.preflight import network_problem
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.stages.palettes import load_sampler
-from scenepalette.pipeline.units.workspace import Unit, Workspace
+from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.training.device.abilities import inference_type
 from scenepalette.training.loop import METRICS_FILE
 from scenepalette.training.settings import settings_of_result
@@ -54,15 +54,20 @@ class LayoutModel:
         run.fabric.to_device(network)
         return prepare_for_inference(network, inference_type(run.fabric), patches=run.config.compute.label_patches)
 
-    def problem(self, size: tuple[int, int]) -> str | None:
-        """Return what keeps the model from being built at the size of the data."""
-        system, table = LAYOUT_SYSTEMS[self.system], ClassTable.unnamed(2)
-        return network_problem(
-            self.system,
-            lambda: [
-                build(table, size, self.settings) for build in (system.build_generator, system.build_discriminator)
-            ],
-        )
+    def problem(self, size: tuple[int, int], table: ClassTable | None = None) -> str | None:
+        """Return what keeps the model from being built at the size of the data.
+
+        Args:
+            size: Height and width.
+            table: The classes of the data, with which systems of other packages are tried; see `network_problem`.
+        """
+        system = LAYOUT_SYSTEMS[self.system]
+
+        def build(table: ClassTable) -> None:
+            for network in (system.build_generator, system.build_discriminator):
+                network(table, size, self.settings)
+
+        return network_problem(LAYOUT_SYSTEMS, self.system, build, table)
 
 
 def layout_model(config: RunConfig, section: LayoutSection) -> LayoutModel:
@@ -99,12 +104,21 @@ class LayoutsUnit(Unit):
     @classmethod
     def problems(cls, units: Sequence[LayoutsUnit], config: RunConfig, *, fetch: bool) -> list[str]:
         """Return what keeps the run's own generators from being built; a comparison checks its rows."""
+        return cls._problems(units, config)
+
+    @classmethod
+    def problems_of_data(cls, units: Sequence[LayoutsUnit], config: RunConfig, data: PreparedData) -> list[str]:
+        """Return the same of systems of other packages."""
+        return cls._problems(units, config, data.train.table)
+
+    @classmethod
+    def _problems(cls, units: Sequence[LayoutsUnit], config: RunConfig, table: ClassTable | None = None) -> list[str]:
         names = {unit.name for unit in units}
         models = {section: layout_model(config, section) for section in SECTIONS}
         return [
             f"layouts.{section}: {text}"
             for section, model in models.items()
-            if model.unit in names and (text := model.problem(config.generator_size))
+            if model.unit in names and (text := model.problem(config.generator_size, table))
         ]
 
     def record(self) -> Mapping[str, Any]:

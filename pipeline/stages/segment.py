@@ -32,6 +32,7 @@ from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.segmenters.loading import WEIGHTS_FILE, build_segmenter, load_segmenter
 from scenepalette.segmenters.model import DEFAULT_ARCHITECTURE, is_fetched, weights_file
+from scenepalette.segmenters.registry import BUILT_IN
 from scenepalette.segmenters.schedule import division_problems
 from scenepalette.segmenters.settings import SegmenterSettings
 from scenepalette.segmenters.train import size_problems, train_segmenter
@@ -132,19 +133,26 @@ class SegmenterUnit(Unit):
                     undivided.setdefault(text, {})[unit.arm] = None
         problems += [f"{text} (arms: {', '.join(arms)})" for text, arms in undivided.items()]
         settings = settings_from(config.segmenters, SegmenterSettings)
-        if fetch and (settings.encoder_weights is not None or is_fetched(settings.encoder)):
-            try:
-                build_segmenter(settings, ClassTable.unnamed(2), settings.encoder_weights)
-            except ScenepaletteError as error:
-                own_file = weights_file(settings.encoder_weights) or not error.problems
-                problems += [*([error.summary] if own_file else []), *error.problems]
+        fetched = settings.encoder_weights is not None or is_fetched(settings.encoder)
+        if fetch and fetched and settings.architecture in BUILT_IN:
+            problems += _weights_problems(settings, ClassTable.unnamed(2))
         return problems
 
     @classmethod
     def problems_of_data(cls, units: Sequence[SegmenterUnit], config: RunConfig, data: PreparedData) -> list[str]:
-        """Return what is wrong with the classes that settings name, or that they need pixels of."""
+        """Return what is wrong with the classes that settings name, or that they need pixels of.
+
+        The networks of other packages are tried here, as they may depend on the names of classes.
+        """
         settings, table = config.segmenters, data.train.table
-        problems = [
+        numbers = settings_from(settings, SegmenterSettings)
+        problems = list[str]()
+        if settings.architecture not in BUILT_IN:
+            texts = size_problems(numbers, config.segmenter_size, table)
+            problems += [f"{size_field(config)}: {text}" for text in texts]
+            if not problems and weights_file(settings.encoder_weights) is not None:
+                problems += _weights_problems(numbers, table)
+        problems += [
             f"segmenters.rare_classes: unknown class {short(repr(name))}; classes are {', '.join(table.names)}"
             for name in settings.rare_classes
             if name not in table.names
@@ -199,6 +207,16 @@ class SegmenterUnit(Unit):
             return FirstPairs(ShardPairs(run.run_dir / self.pairs.unit, size=size), self.pairs.count)
         settings = settings_from(run.config.segmenters, TrustSettings)
         return trusted_pairs(run.run_dir, self.pairs, settings, arm.trust, size=size)
+
+
+def _weights_problems(settings: SegmenterSettings, table: ClassTable) -> list[str]:
+    """Return what keeps pre-trained weights from being loaded."""
+    try:
+        build_segmenter(settings, table, settings.encoder_weights)
+    except ScenepaletteError as error:
+        own_file = weights_file(settings.encoder_weights) or not error.problems
+        return [*([error.summary] if own_file else []), *error.problems]
+    return []
 
 
 def size_field(config: RunConfig) -> str:

@@ -97,6 +97,18 @@ def test_a_metric_from_elsewhere_is_measured_like_the_others(evidence: Evidence,
     json.dumps(values, allow_nan=False)
 
 
+def test_a_metric_may_return_a_tensor(evidence: Evidence, plugins: Plugins) -> None:
+    source = """
+from scenepalette.evaluation.registry import Metric
+import torch
+LEVEL = Metric("level", "a level", ("generated",), lambda generated: torch.tensor(0.25, dtype=torch.bfloat16))
+CLASSES = Metric("classes", "a level per class", ("generated",), lambda generated: torch.tensor([1, 2, 6]))
+"""
+    plugins.install(METRICS, {"level": "{module}:LEVEL", "classes": "{module}:CLASSES"}, source=source)
+    values = measure("report", evidence)
+    assert values["level"] == 0.25 and values["classes"] == 3 and values["classes/sky"] == 6
+
+
 @pytest.mark.parametrize(
     ("attribute", "reason"),
     [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
@@ -74,3 +75,12 @@ def test_a_field_that_was_added_identifies_a_result_only_where_it_is_not_the_def
     assert settings_of_result(Grown()) == {"count": 3}
     assert settings_of_result(Grown(4, 9, 0.5)) == {"count": 4, "warp": 0.5}
     assert fields_of(Grown)["warp"] == (float, (Ge(0),), "How far.", 0.0)
+
+
+def test_a_result_is_of_a_path_as_a_text() -> None:
+    @dataclass(frozen=True)
+    class Files:
+        weights: Path | None = Path("folder/weights.pt")
+
+    assert settings_of_result(Files()) == {"weights": "folder/weights.pt"}
+    assert settings_of_result(Files(None)) == {"weights": None}

@@ -68,7 +68,7 @@ class Need:
 
 def needs_of(
     config: RunConfig,
-    num_classes: int,
+    table: ClassTable,
     train: int,
     validation: int,
     unlabelled: int = 0,
@@ -78,7 +78,7 @@ def needs_of(
 
     Args:
         config: The configuration.
-        num_classes: K.
+        table: Its classes.
         train: Number of training samples; tiles, where images are cut into them.
         validation: Number of validation and test samples.
         unlabelled: Number of unlabelled images.
@@ -101,9 +101,9 @@ def needs_of(
     for made_by in models.values():
         for model in (made_by.layout, made_by.image):
             if model is not None and model.unit not in trained:
-                trained[model.unit] = _training_need(model.unit, *_parameters(model, num_classes, size))
+                trained[model.unit] = _training_need(model.unit, *_parameters(model, table, size))
         if made_by.finetuned is not None and made_by.layout is not None:
-            both = [_parameters(part, num_classes, size) for part in (made_by.layout, made_by.image)]
+            both = [_parameters(part, table, size) for part in (made_by.layout, made_by.image)]
             # Both generators with all of their discriminators, and a further one of the image system's kind.
             generators, discriminators = (sum(part[i] for part in both) for i in (0, 1))
             trained[made_by.finetuned] = _training_need(made_by.finetuned, generators, discriminators + both[1][1])
@@ -116,10 +116,10 @@ def needs_of(
         if config.generate.candidates > 1:
             needs.append(Need(config.generate.unit_of_pairs(kind), config.generate.pairs * pair + SHARD_BYTES))
     with torch.device("meta"):
-        network = build_segmenter(settings_from(config.segmenters, SegmenterSettings), ClassTable.unnamed(num_classes))
+        network = build_segmenter(settings_from(config.segmenters, SegmenterSettings), table)
     segmenter = count_parameters(network)
     trainings = len(config.segmenters.arms) * len(config.segmenters.seeds)
-    confusion = 8 * (validation if evaluated_images is None else evaluated_images) * num_classes**2
+    confusion = 8 * (validation if evaluated_images is None else evaluated_images) * len(table) ** 2
     # Checkpoints are removed once the weights are written: only trainings that run have them.
     at_once = min(config.segmenters.parallel or trainings_at_once(config), trainings)
     disk = trainings * (segmenter * FLOAT + confusion) + at_once * CHECKPOINTS * 2 * segmenter * FLOAT
@@ -135,9 +135,8 @@ def _training_need(name: str, generator: int, discriminator: int) -> Need:
     return Need(name, CHECKPOINTS * checkpoint + weights, checkpoint + weights)
 
 
-def _parameters(model: LayoutModel | ImageModel, num_classes: int, size: tuple[int, int]) -> tuple[int, int]:
+def _parameters(model: LayoutModel | ImageModel, table: ClassTable, size: tuple[int, int]) -> tuple[int, int]:
     """Return the parameters of a generator and of what it is trained against."""
-    table = ClassTable.unnamed(num_classes)
     with torch.device("meta"):
         if isinstance(model, LayoutModel):
             system = LAYOUT_SYSTEMS[model.system]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from scenepalette.common.randomness import torch_generator
 from scenepalette.common.storage.files import read_json, write_json
 from scenepalette.data.arrays import Pairs
+from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import DATASETS
 from scenepalette.data.labels import one_hot
 from scenepalette.data.sequences import evenly_spread
@@ -72,6 +73,18 @@ def row_models(config: RunConfig, name: str) -> PairModels:
         name if row.changes else row.layouts, row.layouts, replace(full.settings, **{**idle, **row.changes})
     )
     return PairModels(PAIR_KINDS["full"], layout, image, name if row.end_to_end else None)
+
+
+def _row_problems(config: RunConfig, table: ClassTable | None = None) -> list[str]:
+    """Return what keeps models of the rows from being built, each once; see `network_problem`."""
+    found = dict[str, str | None]()
+    for name in config.compare.rows:
+        models = row_models(config, name)
+        for model in (models.layout, models.image):
+            if model is not None and model.unit not in found:
+                text = model.problem(config.generator_size, table)
+                found[model.unit] = f"compare.rows: {name}: {text}" if text else None
+    return [text for text in found.values() if text]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,14 +166,7 @@ class ComparisonUnit(Unit):
 
         Each model is built once at the size of the data; one text for each that cannot be.
         """
-        data, found = config.data, dict[str, str | None]()
-        for name in config.compare.rows:
-            models = row_models(config, name)
-            for model in (models.layout, models.image):
-                if model is not None and model.unit not in found:
-                    text = model.problem(config.generator_size)
-                    found[model.unit] = f"compare.rows: {name}: {text}" if text else None
-        problems = [text for text in found.values() if text]
+        data, problems = config.data, _row_problems(config)
         if min(*config.generator_size, *config.segmenter_size) < SMALLEST_SIDE:
             problems.append(
                 f"data.size: the comparison's measures need at least {SMALLEST_SIDE} pixels each way, got "
@@ -172,11 +178,13 @@ class ComparisonUnit(Unit):
 
     @classmethod
     def problems_of_data(cls, units: Sequence[ComparisonUnit], config: RunConfig, data: PreparedData) -> list[str]:
-        """Say if there are too few validation pairs."""
-        if len(data.validation) >= LEAST_PAIRS:
-            return []
-        count = len(data.validation)
-        return [f"data.root: the comparison needs at least {LEAST_PAIRS} validation pairs, got {count}; add some"]
+        """Say if there are too few validation pairs, and which systems of other packages cannot be built."""
+        problems, count = _row_problems(config, data.train.table), len(data.validation)
+        if count < LEAST_PAIRS:
+            problems.append(
+                f"data.root: the comparison needs at least {LEAST_PAIRS} validation pairs, got {count}; add some"
+            )
+        return problems
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Write the table."""

@@ -12,8 +12,9 @@ import torch
 from lightning_fabric import Fabric
 from PIL import Image
 from safetensors import safe_open
+from torch import Tensor
 
-from scenepalette.common.errors import CheckpointError, ConfigError, TrainingError
+from scenepalette.common.errors import CheckpointError, ConfigError, ScenepaletteError, TrainingError
 from scenepalette.common.progress import NO_PROGRESS
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import ClassTable
@@ -372,3 +373,19 @@ def test_a_gpu_begins_as_the_cpu_does(variant: str, train: Train) -> None:
     ]
     assert lines[1]["real"] == pytest.approx(lines[0]["real"], rel=1e-2)
     assert lines[1]["generator"] == pytest.approx(lines[0]["generator"], rel=1e-2)
+
+
+def test_images_of_another_size_than_their_layouts_are_named(make_pairs: Callable[..., Pairs]) -> None:
+    class Halves(OasisGenerator):
+        def forward(self, label_map: Tensor, noise: Tensor) -> Tensor:
+            return super().forward(label_map, noise)[..., ::2, ::2]
+
+    pairs = make_pairs()
+    network = build_oasis_generator(pairs.table, pairs.size, SMALL)
+    network.__class__ = Halves
+    filled = np.stack([fill_ignored(label) for label in pairs.labels])
+    source = image_training.TrainingBatches(pairs, filled, network, SMALL, 0, torch.device("cpu"))
+    with pytest.raises(
+        ScenepaletteError, match=r"Halves makes images of shape \(3, 3, 6, 8\); required are \(3, 3, 12"
+    ):
+        image_training.sample_sheet(network, source, "sheet")

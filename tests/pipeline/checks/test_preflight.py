@@ -11,10 +11,13 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 
+from plugins import Plugins
 from scenepalette.data.arrays import Pairs
-from scenepalette.data.classes import ClassTable
+from scenepalette.data.classes import ClassTable, SemanticClass
 from scenepalette.data.streets.dataset import STREETS
 from scenepalette.evaluation.images.features import CHOSEN_SEGMENTER
+from scenepalette.generators.images.registry import IMAGE_SYSTEMS
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.pipeline.checks.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.run import units_of
@@ -22,6 +25,7 @@ from scenepalette.pipeline.stages.images import untrained_features
 from scenepalette.pipeline.stages.studies.compare import comparison_units
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit
+from scenepalette.segmenters.registry import SEGMENTERS
 
 FOLDER = "data.name=folder"
 GAUGAN = "images.system=gaugan"
@@ -207,10 +211,10 @@ def data_of(train: Pairs, validation: Pairs) -> PreparedData:
     return PreparedData(train, validation, train.labels)
 
 
-def pairs_of(count: int) -> Pairs:
+def pairs_of(count: int, table: ClassTable = STREETS) -> Pairs:
     shape = (count, 32, 48)
     ids = [str(index) for index in range(count)]
-    return Pairs(np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8), ids, STREETS, "streets", "none")
+    return Pairs(np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8), ids, table, "streets", "none")
 
 
 AFTER: list[tuple[list[str], int, int, list[str]]] = [
@@ -246,3 +250,85 @@ def test_what_a_table_of_systems_needs_is_no_problem_of_a_run(config: Config) ->
     units = units_of(config())
     left = [units["shards/full"], units["segmenters/real/seed0"]]
     assert data_problems(config(), left, data_of(pairs_of(2), replace(pairs_of(3), name="few"))) == []
+
+
+BY_NAME = """
+from dataclasses import dataclass
+from pathlib import Path
+import torch
+from torch import nn
+from scenepalette.generators.images.base import ImageGenerator, ImageSettings, ImageSystem
+from scenepalette.generators.layouts.networks.progressive import LayoutNetwork
+from scenepalette.generators.layouts.registry import LayoutSystem
+from scenepalette.segmenters.registry import Segmenter
+
+KNOWN = ["sky", "road"]
+
+def order(table):
+    return [KNOWN.index(name) for name in table.names]
+
+class Layouts(LayoutNetwork):
+    noise_features = 1
+    def __init__(self, table):
+        super().__init__()
+        order(table)
+
+class Images(ImageGenerator):
+    noise_schemes = ()
+    def __init__(self, table):
+        super().__init__()
+        self.num_classes, self.order = len(table), order(table)
+    def sample_noise(self, scheme, label, generators): return torch.zeros(len(label), 0)
+    def forward(self, label_map, noise): return label_map[:, :3]
+
+class Scores(nn.Module):
+    def __init__(self, table):
+        super().__init__()
+        self.order, self.encoder = order(table), nn.Identity()
+        self.encoder.forward = lambda image: [image[..., ::2, ::2]]
+    def forward(self, image): return image[:, self.order]
+
+@dataclass(frozen=True)
+class Settings(ImageSettings):
+    weights: Path | None = None
+
+def images(name, build): return ImageSystem(name, "theirs", Settings, build, None)
+
+LAYOUTS = LayoutSystem("named", "theirs", True, False, lambda table, *others: Layouts(table), None)
+IMAGES = images("named", lambda table, *others: Images(table))
+PLAIN = images("plain", lambda table, *others: nn.Conv2d(len(table), 3, 1))
+SCORES = Segmenter("named", "theirs", lambda table, settings: Scores(table), takes_encoder=False)
+"""
+
+
+def test_networks_of_packages_are_tried_with_the_classes_of_the_data(config: Config, plugins: Plugins) -> None:
+    """Weights from elsewhere have their own classes, which their network finds by name."""
+    for registry, entries in (
+        (LAYOUT_SYSTEMS, {"named": "{module}:LAYOUTS"}),
+        (IMAGE_SYSTEMS, {"named": "{module}:IMAGES", "plain": "{module}:PLAIN"}),
+        (SEGMENTERS, {"named": "{module}:SCORES"}),
+    ):
+        plugins.install(registry, entries, name=registry.noun.replace(" ", "-"), source=BY_NAME)
+    wanted = config("layouts.full.system=named", "images.system=named", "segmenters.architecture=named")
+    assert not problems_before(wanted)
+
+    def problems_with(config: RunConfig, *names: str) -> list[str]:
+        table = ClassTable("theirs", tuple(SemanticClass(name, (0, 0, i)) for i, name in enumerate(names)))
+        units = (units_of(config) | comparison_units(config, Sources(), units_of(config))).values()
+        return data_problems(config, units, data_of(pairs_of(2, table), pairs_of(4, table)))
+
+    assert not problems_with(wanted, "road", "sky")
+    problems = problems_with(wanted, "road", "car")
+    for beginning, package in {
+        "layouts.full: named: it cannot be built (ValueError(\"'car' is not": "correct it in layout-system 1.0",
+        "images: named: it cannot be built (ValueError(\"'car' is not": "correct it in image-system 1.0",
+        "data.size: 32x48; named cannot take it ('car' is not in list)": "",
+    }.items():
+        assert [text for text in problems if text.startswith(beginning) and text.endswith(package)], problems
+
+    (problem,) = problems_before(config("images.system=named", "images.systems.named.weights=/nowhere.pt"))
+    assert problem == "images.systems.named.weights: there is no file /nowhere.pt; correct the path"
+    (problem,) = problems_with(config("images.system=plain"), "road", "sky")
+    assert problem.startswith("images: plain: its generator is a Conv2d; derive it from scenepalette.generators.images")
+    (problem,) = problems_with(config("images.system=named", "generate.noise_scheme=pixel"), "road", "sky")
+    assert "but it takes no noise at all" in problem

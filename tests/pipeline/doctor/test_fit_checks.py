@@ -11,6 +11,7 @@ import pytest
 
 from labelled_folders import write_pixels
 from scenepalette.data.arrays import lost_label
+from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import Split
 from scenepalette.data.readers.folder import open_folder
 from scenepalette.data.sample import SegmentationDataset
@@ -125,8 +126,8 @@ def test_tiles_are_counted_where_images_are_cut(tmp_path: Path, changes: list[st
 
 
 def test_disk_is_counted_in_tiles_and_confusion_in_images(tiny_config: RunConfig) -> None:
-    images = {need.name: need.disk for need in needs_of(tiny_config, 12, 16, 4)}
-    tiles = {need.name: need.disk for need in needs_of(tiny_config, 12, 32, 8, 0, 4)}
+    images = {need.name: need.disk for need in needs_of(tiny_config, ClassTable.unnamed(12), 16, 4)}
+    tiles = {need.name: need.disk for need in needs_of(tiny_config, ClassTable.unnamed(12), 32, 8, 0, 4)}
     assert tiles["data"] == 2 * images["data"]
     assert tiles["segmenters"] == images["segmenters"]
-    assert cast("Any", needs_of(tiny_config, 12, 32, 8))[-2].disk > images["segmenters"]
+    assert cast("Any", needs_of(tiny_config, ClassTable.unnamed(12), 32, 8))[-2].disk > images["segmenters"]

@@ -30,7 +30,7 @@ from scenepalette.training.checkpoint import CheckpointFolder
 
 
 def test_disk_is_counted_from_the_configuration(tiny_config: RunConfig) -> None:
-    needs = {need.name: need for need in needs_of(tiny_config, 12, 16, 4)}
+    needs = {need.name: need for need in needs_of(tiny_config, ClassTable.unnamed(12), 16, 4)}
     # Images and labels of both splits, and the training labels without gaps.
     assert needs["data"].disk == 32 * 48 * (4 * 20 + 16)
     assert {"layouts/semantic-palette", "images/oasis", "shards/full", "shards/semi", "segmenters"} <= needs.keys()
@@ -39,7 +39,7 @@ def test_disk_is_counted_from_the_configuration(tiny_config: RunConfig) -> None:
 
 @pytest.mark.slow
 def test_what_a_run_took_is_not_more_than_was_counted(tiny_config: RunConfig, finished_run: Path) -> None:
-    for need in needs_of(tiny_config, 12, 16, 4):
+    for need in needs_of(tiny_config, ClassTable.unnamed(12), 16, 4):
         files = [
             path for path in (finished_run / need.name).rglob("*") if path.suffix not in (".png", ".jsonl", ".json")
         ]
@@ -61,7 +61,7 @@ def test_a_checkpoint_is_as_large_as_counted(tiny_config: RunConfig, tmp_path: P
     modules = {"generator": networks[0], "critic": networks[1], "average": copy.deepcopy(networks[0])}
     written = CheckpointFolder(tmp_path).save(1, modules, optimizers).stat().st_size
     generator, discriminator = (sum(p.numel() for p in network.parameters()) for network in networks)
-    (need,) = [n for n in needs_of(tiny_config, 12, 16, 4) if n.name == "layouts/semantic-palette"]
+    (need,) = [n for n in needs_of(tiny_config, ClassTable.unnamed(12), 16, 4) if n.name == "layouts/semantic-palette"]
     counted = (need.disk - 4 * (generator + discriminator)) / resources.CHECKPOINTS
     # The file also holds buffers and names, which are a good part of so small a network's.
     assert counted <= written <= 1.6 * counted + 40_000
@@ -72,7 +72,7 @@ def test_an_unknown_encoder_is_said(tiny_config: RunConfig) -> None:
         update={"segmenters": tiny_config.segmenters.model_copy(update={"encoder": "resnet17"})}
     )
     with pytest.raises(ConfigError, match="resnet17"):
-        needs_of(config, 12, 16, 4)
+        needs_of(config, ClassTable.unnamed(12), 16, 4)
 
 
 @pytest.mark.parametrize(("free", "status"), [(999, "problem"), (1100, "warning"), (1300, "ok")])
