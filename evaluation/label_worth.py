@@ -10,28 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-
-
-def rising(values: np.ndarray) -> np.ndarray:
-    """Return the curves that rise or stay level and are nearest to some others by the sum of squares.
-
-    By the max-min formula of Barlow et al., 1972: at point i the largest over j <= i of the smallest over k >= i of the
-    mean of points j to k.
-
-    Args:
-        values: float [..., P], curves of P points of equal weight.
-    """
-    count = values.shape[-1]
-    sums = np.concatenate([np.zeros((*values.shape[:-1], 1)), np.cumsum(values, axis=-1)], axis=-1)
-
-    def at(point: int) -> np.ndarray:
-        lowest = [
-            np.min([(sums[..., last + 1] - sums[..., first]) / (last + 1 - first) for last in range(point, count)], 0)
-            for first in range(point + 1)
-        ]
-        return np.max(lowest, axis=0)
-
-    return np.stack([at(point) for point in range(count)], axis=-1)
+import scipy
 
 
 def images_worth(images: Sequence[int], alone: np.ndarray, reached: np.ndarray) -> np.ndarray:
@@ -46,7 +25,8 @@ def images_worth(images: Sequence[int], alone: np.ndarray, reached: np.ndarray) 
         float [R]: the smallest number at which the rising curve is there; -inf if already the fewest images reach more,
         inf if the most of them do not reach it, nan where something is not defined.
     """
-    curve, logarithms = rising(alone), np.log(np.asarray(images, dtype=np.float64))
+    curve = np.apply_along_axis(lambda points: scipy.optimize.isotonic_regression(points).x, 1, alone)
+    logarithms = np.log(np.asarray(images, dtype=np.float64))
     worth = np.where(reached < curve[:, 0], -np.inf, np.inf)
     worth = np.where(reached == curve[:, 0], images[0], worth)
     for point in range(1, len(images)):

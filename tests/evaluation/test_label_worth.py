@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from scipy.optimize import isotonic_regression
 
-from scenepalette.evaluation.label_worth import images_worth, open_interval, rising
+from scenepalette.evaluation.label_worth import images_worth, open_interval
 
 IMAGES = [100, 200, 400]
 
@@ -34,12 +33,6 @@ def test_where_the_curve_falls_by_chance_the_nearest_rising_one_decides() -> Non
     assert worth_of(0.375, 0.3, 0.5, 0.4) == pytest.approx(100 * math.sqrt(2))
     assert worth_of(0.45, 0.3, 0.5, 0.4) == pytest.approx(200)
     assert worth_of(0.46, 0.3, 0.5, 0.4) == math.inf
-
-
-def test_rising_curves_are_those_of_scipy() -> None:
-    curves = np.random.default_rng(0).normal(size=(50, 6))
-    expected = [isotonic_regression(curve).x for curve in curves]
-    np.testing.assert_allclose(rising(curves), expected, atol=1e-12)
 
 
 def test_each_resample_is_treated_by_itself() -> None:
