@@ -44,7 +44,7 @@ WORK = {
 }
 
 
-def write_data(root: Path, count: int, size: tuple[int, int], ending: str, drawn: int) -> None:
+def write_data(root: Path, count: int, size: tuple[int, int], extension: str, drawn: int) -> None:
     """Write `count` pairs, a tenth of them for validation, and a class file; all after the first `drawn` are copies."""
     height, width = size
     (root / "classes.csv").write_text(
@@ -53,7 +53,7 @@ def write_data(root: Path, count: int, size: tuple[int, int], ending: str, drawn
 
     def files(index: int) -> tuple[Path, Path]:
         folder = root / ("val" if index % 10 == 0 else "train")
-        return folder / "images" / f"{index:06d}.{ending}", folder / "labels" / f"{index:06d}.png"
+        return folder / "images" / f"{index:06d}.{extension}", folder / "labels" / f"{index:06d}.png"
 
     def write(index: int) -> None:
         if index >= drawn:

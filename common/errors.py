@@ -40,7 +40,7 @@ class DataError(ScenepaletteError):
     Attributes:
         found: The problems of the data set's files, as far as they were reported as `Problem`s.
         kind: What kind of problem the summary states, for an error about one file.
-        notes: What the reader decided from the files or passed over, which may explain the problems.
+        notes: What the reader decided from the files or skipped, which may explain the problems.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class DataError(ScenepaletteError):
             summary: As of `ScenepaletteError`.
             problems: All problems found; of those of one kind the message shows examples.
             kind: What kind of problem the summary states.
-            notes: What the reader decided or passed over.
+            notes: What the reader decided or skipped.
             hint: What follows the number of problems that are not shown: where they are listed.
         """
         super().__init__(summary, [str(problem) for problem in problems])

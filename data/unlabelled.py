@@ -25,7 +25,7 @@ from scenepalette.data.arrays import (
     resize_image,
     write_header,
 )
-from scenepalette.data.decoding.image_opening import ENDINGS, FORMATS, has_image_ending, read_image
+from scenepalette.data.decoding.image_opening import EXTENSIONS, FORMATS, has_image_extension, read_image
 from scenepalette.data.files.finding import is_litter
 from scenepalette.data.files.label_names import LABEL_FOLDERS, SEPARATED, is_label_word, named_as
 from scenepalette.data.files.split_lists import SPLIT_FOLDERS
@@ -102,7 +102,7 @@ def find_images(root: Path) -> list[Path]:
     for parent, folders, files in os.walk(root, onerror=cannot_list):
         folders[:] = [name for name in folders if not name.startswith(".") and not is_litter(name)]
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
-        images = [name for name in files if has_image_ending(name) and not name.startswith(".")]
+        images = [name for name in files if has_image_extension(name) and not name.startswith(".")]
         for name in [*links, *images]:
             path = Path(parent, name)
             within = path.relative_to(root).as_posix()
@@ -116,7 +116,7 @@ def find_images(root: Path) -> list[Path]:
                 problems.append(f"{within}: a link out of the folder; put a copy in its place, or remove it")
     problems += _label_problems([path.relative_to(root) for path in found])
     if not found and not problems:
-        problems.append(f"there is no image in it, that is no file that ends in {', '.join(sorted(ENDINGS))}")
+        problems.append(f"there is no image in it, that is no file that ends in {', '.join(sorted(EXTENSIONS))}")
     if problems:
         raise DataError(f"The unlabelled images in {root} cannot be used:", problems)
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())

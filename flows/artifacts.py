@@ -157,13 +157,13 @@ def inline_figures(markdown: str, folder: Path, limit: int = FIGURES_BYTES) -> s
 
 def _shown(path: Path, title: str) -> str:
     """Return an image as Markdown, shrunk if it is too large, or named if it cannot be shrunk."""
-    ending = path.suffix.lower()
+    extension = path.suffix.lower()
     content: bytes | None = path.read_bytes()
     if 4 * -(-len(content) // 3) > FIGURES_BYTES:
-        content = _shrunk(path, FIGURES_BYTES) if ending == ".png" else None
+        content = _shrunk(path, FIGURES_BYTES) if extension == ".png" else None
     if content is None:
         return f"*{path.name}: on the worker's disk*"
-    return _inline(title, ending.removeprefix("."), content)
+    return _inline(title, extension.removeprefix("."), content)
 
 
 def _inline(title: str, kind: str, content: bytes) -> str:

@@ -130,7 +130,7 @@ def train_segmenter(
     progress: Progress = NO_PROGRESS,
     tensorboard: bool = False,
 ) -> nn.Module:
-    """Train a segmenter, going on from what an earlier call left in `folder`.
+    """Train a segmenter; called again, it resumes from what an earlier call left in `folder`.
 
     On the CPU a training that was interrupted and called again ends with the very bits of an uninterrupted one: the
     randomness of a step is a function of (seed, step). Arms of equal seed start from the same weights and draw the

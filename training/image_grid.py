@@ -43,20 +43,20 @@ def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def check_ending(path: Path) -> str:
-    """Return the ending, in small letters, of a strip or an animation.
+def check_extension(path: Path) -> str:
+    """Return the extension, in small letters, of a strip or an animation.
 
     Raises:
-        ConfigError: Neither is written with this ending.
+        ConfigError: Neither is written with this extension.
     """
-    ending = path.suffix.lower()
-    if ending != ".png" and ending not in ANIMATIONS:
-        raise ConfigError(f"{path} ends in {ending!r}; a strip is written as .png, an animation as .gif or .webp.")
-    return ending
+    extension = path.suffix.lower()
+    if extension != ".png" and extension not in ANIMATIONS:
+        raise ConfigError(f"{path} ends in {extension!r}; a strip is written as .png, an animation as .gif or .webp.")
+    return extension
 
 
 def write_animation(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 250) -> None:
-    """Write frames as an animation that goes forth and back, GIF or WebP by the file's ending.
+    """Write frames as an animation that goes forth and back, GIF or WebP by the file's extension.
 
     Args:
         path: File to write, atomically.
@@ -67,5 +67,5 @@ def write_animation(path: Path, frames: Sequence[np.ndarray], milliseconds: int 
     images = [*forth, *forth[-2:0:-1]]
     buffer = io.BytesIO()
     options = {"save_all": True, "append_images": images[1:], "duration": milliseconds, "loop": 0}
-    images[0].save(buffer, format=ANIMATIONS[check_ending(path)], **options)
+    images[0].save(buffer, format=ANIMATIONS[check_extension(path)], **options)
     write_atomically(path, buffer.getvalue())

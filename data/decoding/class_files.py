@@ -22,7 +22,7 @@ from scenepalette.common.storage.untrusted import YAML_BYTES, parse_yaml, read_f
 from scenepalette.common.wording import counted
 from scenepalette.data import class_tables
 from scenepalette.data.classes import IGNORE_ID, ClassTable, SemanticClass
-from scenepalette.data.decoding.image_opening import has_image_ending
+from scenepalette.data.decoding.image_opening import has_image_extension
 from scenepalette.data.decoding.label_images import LabelValues, code_of, colour_of, voc_colour
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
@@ -240,7 +240,7 @@ def _parse_lines(text: str) -> list[dict[str, Any]]:
     lines = [line.strip() for line in text.splitlines()]
     lines = [re.sub(_IN_BRACKETS, r" \1 ", line).strip() for line in lines if not re.match(_NO_CLASS_LINE, line)]
     lines = [line for line in lines if line]
-    if files := [line for line in lines if has_image_ending(line)]:
+    if files := [line for line in lines if has_image_extension(line)]:
         raise ValueError(f"it lists image files (such as {short(files[0])}), not classes")
     if lines and "name" in (keys := [_key_of(word) for word in lines[0].split()]) and {*keys} <= _COLUMNS.keys():
         raise ValueError(

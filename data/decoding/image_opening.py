@@ -32,13 +32,13 @@ FORMATS: dict[str, tuple[str, ...]] = {
 }
 """The formats that are read, by Pillow's names, and the extensions of each; AVIF where Pillow was built with it. Other
 decoders start programs (EPS) or are rarely looked at, and are never let near a file."""
-ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings)
+EXTENSIONS = frozenset(extension for extensions in FORMATS.values() for extension in extensions)
 UNREAD = {
     **{".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF", ".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".tga": "TGA"},
     **{".exr": "OpenEXR", ".dcm": "DICOM", ".psd": "Photoshop"},
     **dict.fromkeys((".dng", ".nef", ".cr2", ".arw"), "raw"),
 }
-"""Extensions of images in formats that are not read; those of them that are in `ENDINGS` are."""
+"""Extensions of images in formats that are not read; those of them that are in `EXTENSIONS` are."""
 READ_FORMATS = f"PNG, JPEG, TIFF, BMP, WebP, GIF{', AVIF' if 'AVIF' in FORMATS else ''} and PNM"
 _SHOWN_FORMATS = {"WEBP": "WebP", "PPM": "PNM", "MPO": "JPEG"}
 
@@ -299,7 +299,7 @@ def remarks_of_name(name: str, kind: str) -> list[str]:
         kind: Pillow's name of its format.
     """
     kind = "JPEG" if kind == "MPO" else kind
-    if not has_image_ending(name) or PurePath(name).suffix.lower() in FORMATS.get(kind, ()):
+    if not has_image_extension(name) or PurePath(name).suffix.lower() in FORMATS.get(kind, ()):
         return []
     return [f"read as {shown_format(kind)}, whatever their extensions say"]
 
@@ -313,9 +313,9 @@ def _format_remarks(path: Path, image: Image.Image) -> list[str]:
     return remarks
 
 
-def has_image_ending(name: str) -> bool:
+def has_image_extension(name: str) -> bool:
     """Tell whether a file's name ends, in any case, as those of `FORMATS` do."""
-    return PurePath(name).suffix.lower() in ENDINGS
+    return PurePath(name).suffix.lower() in EXTENSIONS
 
 
 def shown_format(kind: str | None) -> str:
@@ -401,7 +401,7 @@ def sizes_of_content(content: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
         raise DataError(_why_not(content, kind, error)) from error
 
 
-def ending_of_content(content: bytes) -> str:
+def extension_of_content(content: bytes) -> str:
     """Return the usual extension of an image file's name by its bytes, for example ".png"; empty if it is none."""
     kind = _kind_of(content)
     return FORMATS[kind][0] if kind else ""

@@ -14,7 +14,7 @@ from scenepalette.data.decoding.class_files import csv_text
 from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES
 
 CLASS_CSV = "classes.csv"
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
+IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg")
 
 
 def class_csv(table: ClassTable) -> bytes:
@@ -46,23 +46,25 @@ def contents_of(folder: Path) -> dict[str, bytes]:
 
 
 def name_problems(
-    found: Sequence[str], names: Sequence[str], endings: tuple[str, ...] = IMAGE_ENDINGS
+    found: Sequence[str], names: Sequence[str], extensions: tuple[str, ...] = IMAGE_EXTENSIONS
 ) -> dict[str, str]:
     """Return which files are not there, there twice, or not asked for: a text each, by the name that it is about.
 
     Args:
-        found: Names of files that were given back, with their endings.
+        found: Names of files that were given back, with their extensions.
         names: Names that were asked for, without one.
-        endings: Those that a file may have, in lower case.
+        extensions: Those that a file may have, in lower case.
     """
     asked, problems, given = set(names), dict[str, str](), dict[str, str]()
     for name in sorted(found):
-        stem, ending = Path(name).stem, Path(name).suffix.lower()
-        if stem not in asked or ending not in endings:
+        stem, extension = Path(name).stem, Path(name).suffix.lower()
+        if stem not in asked or extension not in extensions:
             problems[name] = f"{short(name)}: it was not asked for; give one file for each, named as it is, and no more"
         elif stem in given:
             problems[name] = f"{name}: {given[stem]} is there as well; give one of both"
         else:
             given[stem] = name
-    lacking = {f"{name}{endings[0]}": f"{name}{endings[0]}: it is not there" for name in names if name not in given}
+    lacking = {
+        f"{name}{extensions[0]}": f"{name}{extensions[0]}: it is not there" for name in names if name not in given
+    }
     return lacking | problems

@@ -1,7 +1,7 @@
 """Finding the files of a data set and putting images and labels together: the one way in which every reader does it.
 
-A `Search` finds image files by their endings in any case, in folders and sub-folders, and keeps account of what it
-passes over and of what it decided, so that nothing vanishes without a word.
+A `Search` finds image files by their extensions in any case, in folders and sub-folders, and keeps account of what it
+skips and of what it decided, so that nothing vanishes without a word.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind, printable
-from scenepalette.data.decoding.image_opening import FORMATS, UNREAD, has_image_ending
+from scenepalette.data.decoding.image_opening import FORMATS, UNREAD, has_image_extension
 from scenepalette.data.files.image_files import FilePair
 from scenepalette.data.files.naming import composed, flat_name, is_text, name_within, with_examples
 
@@ -93,7 +93,7 @@ class Search:
         """Return the image files of a folder, by their extensions in upper or lower case, in the order of their names.
 
         What operating systems leave behind (._NAME, .DS_Store, Thumbs.db, desktop.ini, @eaDir) is no part of a data
-        set and left out. Other files are passed over with a word. Links are followed.
+        set and left out. Other files are skipped with a word. Links are followed.
 
         Args:
             folder: The folder, relative to the root.
@@ -108,7 +108,7 @@ class Search:
                 continue
             if name.endswith(tuple(end.lower() for end in beside)):
                 continue
-            if not has_image_ending(path.name):
+            if not has_image_extension(path.name):
                 if path.suffix.lower() in UNREAD:
                     self._unread[_stem(path.name)] = path
                 # Around the splits lie class files, lists and what else tells about a data set.
@@ -131,20 +131,20 @@ class Search:
 
         Args:
             folder: The folder, relative to the root.
-            end: What the names of the images end with before the ending; it is no part of their keys.
+            end: What the names of the images end with before the extension; it is no part of their keys.
             deep: Whether files in sub-folders count.
 
         Returns:
-            Path of each key: name without ending, after the sub-folders if any, joined by "/".
+            Path of each key: name without extension, after the sub-folders if any, joined by "/".
         """
-        return self._by_key(folder, self._ending(self.paths(folder, deep=deep), end), end, "image")
+        return self._by_key(folder, self._with_end(self.paths(folder, deep=deep), end), end, "image")
 
     def labels(self, folder: str, *, end: str = "", beside: Collection[str] = ()) -> dict[str, Path]:
         """Return a folder's label files by their keys, as `images` does; `beside` is as `paths` takes it.
 
-        Of a JPEG beside a label of the same name in another format the JPEG is passed over: it does not keep ids.
+        Of a JPEG beside a label of the same name in another format the JPEG is skipped: it does not keep ids.
         """
-        paths = self._ending(self.paths(folder, beside=beside), end)
+        paths = self._with_end(self.paths(folder, beside=beside), end)
         exact = {path.with_suffix("") for path in paths if path.suffix.lower() not in _LOSSY}
         shown = [path for path in paths if path.suffix.lower() in _LOSSY and path.with_suffix("") in exact]
         self.pass_over(shown, "a JPEG beside a label of the same name, which keeps ids exactly")
@@ -161,8 +161,8 @@ class Search:
         present = [folder for folder in folders if (self.root / folder).is_dir()]
         return [path for folder in present for path in quiet.labels(folder, end=end).values()]
 
-    def _ending(self, paths: list[Path], end: str) -> list[Path]:
-        """Return the files whose names end so before their endings, and pass over the others."""
+    def _with_end(self, paths: list[Path], end: str) -> list[Path]:
+        """Return the files whose names end so before their extensions, and skip the others."""
         others = [path for path in paths if not path.stem.lower().endswith(end.lower())]
         self.pass_over(others, f"no name like *{end}.*")
         return [path for path in paths if path not in set(others)] if others else paths
@@ -203,7 +203,7 @@ class Search:
             images: Image file of each key.
             labels: Label file of each key.
             wanted_label: Where the label of an image is looked for; "{id}" stands for the key.
-            alone_allowed: Whether files without a counterpart are passed over.
+            alone_allowed: Whether files without a counterpart are skipped.
 
         Returns:
             The pairs, sorted by key; a pair's id is its key, flattened to a file name.
@@ -252,13 +252,13 @@ class Search:
         ]
 
     def _unread_forms(self) -> dict[str, tuple[str, str]]:
-        """Return files that were passed over and whose form holds labels elsewhere, with what to do, by image."""
+        """Return files that were skipped and whose form holds labels elsewhere, with what to do, by image."""
         found = {}
         for name in self._passed_over.get(_NO_IMAGE, ()):
             path = PurePosixPath(name)
             if path.suffix.lower() in _LABEL_FORMS:
                 stem = path.stem  # a.json, and a.png.json
-                stem = PurePosixPath(stem).stem if has_image_ending(stem) else stem
+                stem = PurePosixPath(stem).stem if has_image_extension(stem) else stem
                 found[composed(stem)] = name, _LABEL_FORMS[path.suffix.lower()]
         return found
 
@@ -353,7 +353,7 @@ def files_below(folder: Path, *, deep: bool = True) -> Iterator[Path]:
         for entry in listed:
             # What looks like an image is reported as one that cannot be read, even if it is a folder.
             folder_like = entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry))
-            if folder_like and not has_image_ending(entry.name):
+            if folder_like and not has_image_extension(entry.name):
                 if deep and entry.name.lower() not in _LITTER_FOLDERS:
                     folders.append(current / entry.name)
             else:

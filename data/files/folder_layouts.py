@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.wording import counted
-from scenepalette.data.decoding.image_opening import FORMATS, READ_FORMATS, has_image_ending
+from scenepalette.data.decoding.image_opening import FORMATS, READ_FORMATS, has_image_extension
 from scenepalette.data.files.finding import ARCHIVES, Search, is_litter, require_folders
 from scenepalette.data.files.image_files import FilePair
 from scenepalette.data.files.label_names import (
@@ -124,7 +124,7 @@ def _word(name: str) -> str:
 
 def _names_of_images(names: Iterable[str]) -> list[str]:
     """Return those names of files that are of images and not hidden."""
-    return [name for name in names if has_image_ending(name) and not name.startswith(".")]
+    return [name for name in names if has_image_extension(name) and not name.startswith(".")]
 
 
 def _names_in(search: Search, folder: str) -> list[str]:

@@ -171,7 +171,7 @@ class PairedFiles:
                 are; by default the table's.
             other_labels: Label files of the other splits, from which it is decided as well what values mean.
             never: Values that the published labels never hold; if they occur, the labels were renumbered.
-            notes: What the reader decided or passed over; `notes` adds to them what is seen here.
+            notes: What the reader decided or skipped; `notes` adds to them what is seen here.
 
         Raises:
             DataError: There is no pair, or any problem; every problem is listed with its file.

@@ -30,7 +30,7 @@ def labels_by_image(
 ) -> dict[str, Path]:
     """Return the labels by the keys of their images, where their names have something added.
 
-    Labels whose image is not found keep their own keys; what is passed over and what was decided is said.
+    Labels whose image is not found keep their own keys; what is skipped and what was decided is said.
 
     Raises:
         DataError: Labels of one image have several such names, of which none is clearly the right one.

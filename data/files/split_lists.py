@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from scenepalette.common.problems import ProblemKind
 from scenepalette.common.storage.untrusted import read_lines, short
-from scenepalette.data.decoding.image_opening import ENDINGS, has_image_ending
+from scenepalette.data.decoding.image_opening import EXTENSIONS, has_image_extension
 from scenepalette.data.files.finding import Search
 from scenepalette.data.files.image_files import FilePair
 from scenepalette.data.files.naming import composed
@@ -30,7 +30,7 @@ _OTHER_LISTS = (".txt", ".lst", ".list", ".csv", ".tsv", ".json")
 MOST_LINE_PROBLEMS = 1000
 """Wrong lines of a list after which it is not read further: it is no such list, or all lines have the same fault."""
 _SEVERAL_PATHS = re.compile(
-    rf"({'|'.join(map(re.escape, sorted(ENDINGS)))})[\"']?[\s,;]|[\s,;][\"']?(/|[a-z]:[/\\]|file:)", re.IGNORECASE
+    rf"({'|'.join(map(re.escape, sorted(EXTENSIONS)))})[\"']?[\s,;]|[\s,;][\"']?(/|[a-z]:[/\\]|file:)", re.IGNORECASE
 )
 
 
@@ -196,7 +196,7 @@ def _entries_of_table(
         text = f"it is no table ({error}); list images as text, a name per line"
         return search.refuse(path, text, reader.line_num, ProblemKind.LIST)
     any_name = Counter(place for _, _, named in rows for place in named)
-    with_extension = Counter(place for _, cells, named in rows for place in named if has_image_ending(cells[place]))
+    with_extension = Counter(place for _, cells, named in rows for place in named if has_image_extension(cells[place]))
     columns = with_extension or any_name
     if not columns:
         if needed:
@@ -245,12 +245,12 @@ def _listed_paths(word: str) -> list[str]:
 
 
 def _without_extension(path: str) -> str:
-    return path[: -len(suffix)] if (suffix := PurePosixPath(path).suffix).lower() in ENDINGS else path
+    return path[: -len(suffix)] if (suffix := PurePosixPath(path).suffix).lower() in EXTENSIONS else path
 
 
 def _other_label(search: Search, text: str, pair: FilePair, words: Sequence[str]) -> str:
     """Return what is wrong if image files are named beside an image on a line, and its label is none of them."""
-    label, files = pair.label, [word for word in words if has_image_ending(word)]
+    label, files = pair.label, [word for word in words if has_image_extension(word)]
     if not files or not isinstance(label, Path) or any(_is_named(search, label, word) for word in files):
         return ""
     return (

@@ -9,7 +9,7 @@ from typing import Any
 
 from scenepalette.common.storage.untrusted import short
 from scenepalette.data.decoding.class_files import CITYSCAPES
-from scenepalette.data.decoding.image_opening import ENDINGS
+from scenepalette.data.decoding.image_opening import EXTENSIONS
 from scenepalette.data.imports.drawing import Canvas, canvas_of
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.image_folder import ImageFolder
@@ -106,8 +106,8 @@ def _without_dummies(paths: list[Path], source: Path, classes: Classes, findings
 
 def _image_of(folder: ImageFolder, stem: str, where: str, findings: Findings) -> Path | None:
     """Return the image; label maps beside the annotations have names of their own."""
-    endings = [".png", *sorted(ENDINGS - {".png"})]
-    ends = [f"{stem}{end}{ending}" for end in ("_leftImg8bit", "") for ending in endings]
+    extensions = [".png", *sorted(EXTENSIONS - {".png"})]
+    ends = [f"{stem}{end}{extension}" for end in ("_leftImg8bit", "") for extension in extensions]
     return folder.find(next((name for name in ends if folder.holds(name)), ends[0]), findings, where)
 
 

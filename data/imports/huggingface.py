@@ -16,7 +16,7 @@ from PIL import Image
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.common.storage.files import write_atomically
 from scenepalette.common.storage.untrusted import YAML_BYTES, is_within, read_file, short
-from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES, ending_of_content
+from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES, extension_of_content
 from scenepalette.data.imports.findings import Findings
 from scenepalette.data.imports.masks import read_folder
 from scenepalette.data.imports.source import ImportOptions, Source, divide, read_json_file, split_named
@@ -226,7 +226,9 @@ def _write(
         taken.add(name.casefold())
         names.append(name)
         for place, content in zip(("images", "labels"), contents, strict=True):
-            write_atomically(folder / place / f"{name}{ending_of_content(content) or '.png'}", content, durable=False)
+            write_atomically(
+                folder / place / f"{name}{extension_of_content(content) or '.png'}", content, durable=False
+            )
     return names
 
 

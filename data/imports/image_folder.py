@@ -14,7 +14,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.problems import printable
 from scenepalette.common.storage.untrusted import MAX_LINES, short
 from scenepalette.common.wording import listed
-from scenepalette.data.decoding.image_opening import has_image_ending
+from scenepalette.data.decoding.image_opening import has_image_extension
 from scenepalette.data.files.finding import files_below
 from scenepalette.data.files.naming import is_text
 from scenepalette.data.imports.findings import Fault, Findings
@@ -130,7 +130,7 @@ def _images_below(root: Path) -> Iterator[Path]:
             raise DataError(
                 f"{root} holds more than {MAX_LINES} files. Name the folder of the images alone with --images."
             )
-        if has_image_ending(path.name) and not is_hidden(path, root):
+        if has_image_extension(path.name) and not is_hidden(path, root):
             yield path
 
 

@@ -32,7 +32,7 @@ from scenepalette.common.storage.whole_folders import IMPORTS
 from scenepalette.common.wording import counted
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.decoding.class_files import csv_text
-from scenepalette.data.decoding.image_opening import ending_of_content
+from scenepalette.data.decoding.image_opening import extension_of_content
 from scenepalette.data.decoding.label_reading import LARGEST_TOLERANCE, LabelEncoding
 from scenepalette.data.files.finding import files_below, unpack_first
 from scenepalette.data.files.naming import flat_name, is_text
@@ -399,8 +399,8 @@ def _write_pair(
         findings.left_out("images on which no annotation is drawn", entry.item.where)
     if writing:
         image = entry.item.image
-        ending = image.suffix.lower() if image is not None else ending_of_content(drawn.content)
-        target = out / entry.split / "images" / f"{entry.name}{ending}"
+        extension = image.suffix.lower() if image is not None else extension_of_content(drawn.content)
+        target = out / entry.split / "images" / f"{entry.name}{extension}"
         if link and image is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(image.absolute())

@@ -309,9 +309,9 @@ def require_folder(source: Path) -> None:
         raise ConfigError(f"{source} is not a folder. Give the folder that holds the annotations.")
 
 
-def files_named(root: Path, endings: Sequence[str]) -> list[Path]:
+def files_named(root: Path, extensions: Sequence[str]) -> list[Path]:
     """Return the files below a folder whose names end so, hidden ones left out, sorted; links are followed."""
-    found = (path for path in files_below(root) if path.name.lower().endswith(tuple(endings)))
+    found = (path for path in files_below(root) if path.name.lower().endswith(tuple(extensions)))
     return sorted(path for path in found if path.is_file() and not is_hidden(path, root))
 
 

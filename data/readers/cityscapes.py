@@ -78,7 +78,7 @@ def pair_by_folders(search: Search, split: str, *, label_end: str) -> list[FileP
     Args:
         search: Finds the files below the data set's folder.
         split: "train" or "val".
-        label_end: What follows NAME in a label's file name, without its ending.
+        label_end: What follows NAME in a label's file name, without its extension.
 
     Returns:
         The pairs, sorted by FOLDER/NAME. An id is NAME, after FOLDER and "_" if NAME does not begin with it.

@@ -167,7 +167,7 @@ class PartOfDataset(WrappedDataset):
 
     @property
     def notes(self) -> Sequence[str]:
-        """What the reader of the whole decided or passed over."""
+        """What the reader of the whole decided or skipped."""
         return getattr(self._dataset, "notes", ())
 
     @property

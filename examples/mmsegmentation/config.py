@@ -8,7 +8,7 @@ norm_cfg = {"type": "BN", "requires_grad": True}
 default_scope = "mmseg"
 env_cfg = {"cudnn_benchmark": False}
 load_from = None
-resume = True  # an interrupted training goes on from the last checkpoint in {model}
+resume = True  # an interrupted training resumes from the last checkpoint in {model}
 
 model = {
     "type": "EncoderDecoder",

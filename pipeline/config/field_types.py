@@ -93,7 +93,7 @@ FolderName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(
 
 
 NameEnd = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_one_name)]
-"""What a file's name ends with before its ending."""
+"""What a file's name ends with before its extension."""
 
 
 class InSchema:

@@ -225,7 +225,7 @@ def _read_yaml(name: str) -> Values:
     if is_folder:
         raise ConfigError(
             f"{name} is a folder, where the name of a recipe or a YAML file is needed. Of a run directory, give "
-            f"{path / CONFIG}, and --out {path} to go on in it."
+            f"{path / CONFIG}, and --out {path} to resume it."
         )
     if not exists:
         raise ConfigError(

@@ -38,7 +38,7 @@ from scenepalette.pipeline.run_directory.ownership import CONFIG, check_outside
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.layouts import LayoutModel, layout_model
 from scenepalette.pipeline.units.records import reasons_of
-from scenepalette.training.image_grid import check_ending
+from scenepalette.training.image_grid import check_extension
 
 Edit = Literal["palettes", "noise", "resample", "partial", "autoencode"]
 Frames = Annotated[int, Field(ge=2, le=200)]
@@ -231,7 +231,7 @@ def write_edit(what: Edit, run_dir: Path, picture: Path, options: Mapping[str, A
     """
     if what not in get_args(Edit):
         raise ConfigError(f"There is no edit {what!r}; edits are {', '.join(get_args(Edit))}.")
-    check_ending(picture)
+    check_extension(picture)
     check_outside(picture)
     editor = Editor(run_dir)
     try:

@@ -13,7 +13,7 @@ from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.classes import ClassTable
 from scenepalette.generators.editing import Scene
 from scenepalette.pipeline.report.figures import DPI, MUTED, draw_legend, figure_to_png
-from scenepalette.training.image_grid import check_ending, enlarge, write_animation
+from scenepalette.training.image_grid import check_extension, enlarge, write_animation
 
 # All in pixels.
 STRIP_WIDTH = 900
@@ -34,9 +34,9 @@ def write_scenes(path: Path, scenes: Sequence[Scene], table: ClassTable) -> None
         table: Names and colours of the classes.
 
     Raises:
-        ConfigError: The ending is none of these.
+        ConfigError: The extension is none of these.
     """
-    if check_ending(path) == ".png":
+    if check_extension(path) == ".png":
         write_atomically(path, figure_to_png(draw_strip(scenes, table)))
     else:
         factor = factor_to(FRAME_WIDTH, scenes[0].label.shape[1])

@@ -319,7 +319,7 @@ class CountedDataset(WrappedDataset):
 
 
 def notes_of(datasets: Iterable[SegmentationDataset]) -> list[str]:
-    """Return what readers decided from the files and what they passed over, each once, with the split that it is of."""
+    """Return what readers decided from the files and what they skipped, each once, with the split that it is of."""
     splits: dict[str, list[str]] = {}
     for dataset in datasets:
         for note in getattr(dataset, "notes", ()):

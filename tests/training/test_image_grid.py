@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.training.image_grid import check_ending, tile_images, write_animation
+from scenepalette.training.image_grid import check_extension, tile_images, write_animation
 
 
 def pictures_of(count: int, height: int, width: int) -> list[np.ndarray]:
@@ -57,9 +57,9 @@ def test_an_animation_goes_forth_and_back_for_ever(ending: str, count: int, show
 
 @pytest.mark.parametrize("name", ["strip.PNG", "forth.gif", "forth.WebP"])
 def test_endings_of_strips_and_animations_are_known(name: str) -> None:
-    assert check_ending(Path(name)) == Path(name).suffix.lower()
+    assert check_extension(Path(name)) == Path(name).suffix.lower()
 
 
 def test_other_endings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"ends in '\.mp4'; a strip is written as \.png"):
-        check_ending(tmp_path / "frames.mp4")
+        check_extension(tmp_path / "frames.mp4")

@@ -67,7 +67,7 @@ def decoded_images(contents: Mapping[str, bytes], names: Sequence[str], size: tu
 
     Args:
         contents: Bytes of each file by its name.
-        names: Names that were asked for, without ending, in the order of the result.
+        names: Names that were asked for, without extension, in the order of the result.
         size: Height and width that every image must have.
         who: What made them, for messages.
 

@@ -46,7 +46,7 @@ def test_unknown_key_is_named() -> None:
 
 def test_a_folder_in_place_of_a_recipe_is_told_what_to_give(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    with pytest.raises(ConfigError, match=r"is a folder.*give .*/run/config\.yaml, and --out .*/run to go on in it"):
+    with pytest.raises(ConfigError, match=r"is a folder.*give .*/run/config\.yaml, and --out .*/run to resume it"):
         load_config(str(tmp_path / "run"))
 
 
