@@ -15,8 +15,7 @@ from scenepalette.common.errors import AbsentError, DataError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.registry import PACKAGE
 from scenepalette.data.arrays import PairSource, images_to_uint8
-from scenepalette.evaluation.evidence import DRAWS as SEVERAL
-from scenepalette.evaluation.evidence import Draws, Evidence
+from scenepalette.evaluation.evidence import DRAWS, Draws, Evidence
 from scenepalette.evaluation.images.diversity import LPIPS_SMALLEST_SIDE, WINDOW
 from scenepalette.evaluation.images.precision_recall import NEIGHBORS
 from scenepalette.evaluation.miou import mean_of_defined
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 ImageMetrics = dict[str, float | int | str | None]
 
 # Schönfeld et al., 2021, 4.1.
-DRAWS = 20
+DRAWS_PER_LAYOUT = 20
 SMALLEST_SIDE = max(WINDOW, LPIPS_SMALLEST_SIDE)
 """Least height and width of images whose diversity is measured."""
 LEAST_PAIRS = NEIGHBORS + 1
@@ -47,7 +46,7 @@ def evaluate_images(
     *,
     batch_size: int,
     fabric: Fabric,
-    draws: int = DRAWS,
+    draws: int = DRAWS_PER_LAYOUT,
     inception_weights: Path | None = None,
     alexnet_weights: Path | None = None,
     given: Mapping[str, Any] | None = None,
@@ -80,7 +79,7 @@ def evaluate_images(
     """
     _check(layouts, real, generated, draws)
 
-    def several() -> Iterator[Draws]:
+    def draws_by_layout() -> Iterator[Draws]:
         progress.start("Diversity of images of one layout", len(layouts) * draws)
         # No more than one batch of layouts is in memory at once.
         for first in range(0, len(layouts), batch_size):
@@ -99,7 +98,7 @@ def evaluate_images(
         segmenter,
         batch_size=batch_size,
         fabric=fabric,
-        draws=several,
+        draws=draws_by_layout,
         inception_weights=inception_weights,
         alexnet_weights=alexnet_weights,
         given={"layout_size": layouts.shape[1:], **(given or {})},
@@ -131,12 +130,12 @@ def measure(place: Literal["report", "comparison"], evidence: Evidence) -> Image
     """
     chosen = {
         name: metric
-        for name, metric in ((name, METRICS.get(name)) for name in METRICS)
+        for name, metric in METRICS.items()
         if all(need in evidence for need in metric.needs)
         and (place in metric.shown or (place == "comparison" and not metric.shown))
     }
     measured = {
-        name: [_attempt(name, metric, evidence)] for name, metric in chosen.items() if SEVERAL not in metric.needs
+        name: [_attempt(name, metric, evidence)] for name, metric in chosen.items() if DRAWS not in metric.needs
     }
     over_layouts: dict[str, list[Any]] = {name: [] for name in chosen if name not in measured}
     if over_layouts:
@@ -153,7 +152,7 @@ def measure(place: Literal["report", "comparison"], evidence: Evidence) -> Image
 def _attempt(name: str, metric: Metric, evidence: Evidence, draws: Draws | None = None) -> Any:
     """Return what a metric's function returns, or why it is absent."""
     try:
-        value = metric.function(*(draws if need == SEVERAL else evidence[need] for need in metric.needs))
+        value = metric.function(*(draws if need == DRAWS else evidence[need] for need in metric.needs))
     except AbsentError as absent:
         return absent
     except Exception as error:

@@ -371,10 +371,9 @@ def name_and_reason(sentence: str) -> tuple[str, str]:
 
 def metrics_from_elsewhere() -> dict[str, Any]:
     """Return what a finished page depends on beside this package: plug-ins by name with their packages, or nothing."""
-    sources = {name: METRICS.source(name) for name in METRICS}
-    plugins = {name: source for name, source in sources.items() if source != PACKAGE}
+    plugins = {name: source for name in METRICS if (source := METRICS.source(name)) != PACKAGE}
     return {"metrics": plugins} if plugins else {}
 
 
 def _shown_in(page: str) -> Iterator[tuple[str, Metric]]:
-    return ((name, metric) for name in METRICS if page in (metric := METRICS.get(name)).shown)
+    return ((name, metric) for name, metric in METRICS.items() if page in metric.shown)

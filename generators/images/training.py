@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -313,13 +313,8 @@ def train_image_generator(
     trainees.finish_average(f"{name}-statistics", settings.batch_size)
     sheet = sample_sheet(generator.average, trainees.source, f"{name}-sheet")
     tile_images(folder / "samples" / "final.png", sheet, columns=SHEET_COLUMNS)
-    metadata = {
-        **system_identity(name, pairs.table, pairs.size),
-        **files_identity(name, settings),
-        "settings": settings_of_result(settings),
-        "perceptual_features": None if features is None else features.description,
-        **system.terms(settings),
-    }
+    description = None if features is None else features.description
+    metadata = {**_metadata(name, settings, pairs), "perceptual_features": description}
     if discriminator is not None:
         save_weights(folder / DISCRIMINATOR_WEIGHTS, discriminator.module, metadata)
     generator.average.export(folder)
@@ -356,13 +351,20 @@ def _keep_trained(
 ) -> None:
     """Write a system that comes trained as if its training had ended; it sees the training set once, by `finish`."""
     seed_step(seed, name, -1)
-    system = find_image_system(name)
-    network = system.build_generator(pairs.table, pairs.size, settings)
+    network = find_image_system(name).build_generator(pairs.table, pairs.size, settings)
     network.to(fabric.device).eval().requires_grad_(False)
     source = TrainingBatches(pairs, filled_labels, network, settings, seed, fabric.device)
     network.finish(source)
     sheet = sample_sheet(network, source, f"{name}-sheet")
     tile_images(folder / "samples" / "final.png", sheet, columns=SHEET_COLUMNS)
-    identity = {**system_identity(name, pairs.table, pairs.size), **files_identity(name, settings)}
-    terms = system.terms(settings)
-    save_weights(folder / WEIGHTS, network, {**identity, "settings": settings_of_result(settings), **terms})
+    save_weights(folder / WEIGHTS, network, _metadata(name, settings, pairs))
+
+
+def _metadata(name: str, settings: ImageSettings, pairs: Pairs) -> dict[str, Any]:
+    """Return what a weights file says of where its weights come from, as JSON values."""
+    return {
+        **system_identity(name, pairs.table, pairs.size),
+        **files_identity(name, settings),
+        "settings": settings_of_result(settings),
+        **find_image_system(name).terms(settings),
+    }

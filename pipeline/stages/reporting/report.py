@@ -55,6 +55,7 @@ from scenepalette.pipeline.stages.pair_quality.quality import found_by_teachers
 from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
 from scenepalette.pipeline.stages.reporting.copies import check_copies
 from scenepalette.pipeline.stages.reporting.pooling import (
+    PooledRun,
     identity_of,
     pooled_runs,
     pooling_notes,
@@ -158,34 +159,14 @@ def provenance(run: Workspace) -> dict[str, Any]:
 def measure_run(run: Workspace) -> ReportInputs:
     """Evaluate the pairs of a run, and gather everything that its report is written from."""
     config, run_dir, fabric, progress = run.config, run.run_dir, run.fabric, run.progress
-    data = run.data
-    train = data.train
+    data, train = run.data, run.data.train
     seen, size = run.segmenter_data, config.segmenter_size  # at the size that segmenters work at
     reported_file = TEST_CONFUSION if data.has_test else CONFUSION
     sampler = load_sampler(run_dir / "palettes")
     unlabelled = read_unlabelled(run_dir / "unlabelled") if config.generate.predicts else None
     segmenters = config.segmenters
     pooled = pooled_runs(run)
-    arms = [
-        ArmRun(
-            name=arm,
-            description=ARMS[arm].description,
-            seed=seed,
-            steps=arm_steps(segmenters.steps, arm),
-            confusion=read_confusion(folder, reported_file),
-            # A command's own log, and the batches that it makes, are not known here.
-            metrics_path=None if segmenters.command.train else folder / METRICS_FILE,
-            images_per_step=None if segmenters.command.train else segmenters.batch_size,
-            generator_seed=None if ARMS[arm].synthetic is None else each.generator_seed,
-            validation=read_confusion(folder) if data.has_test else None,
-            extra_tests=_confusions_of_extra_tests(run, arm, folder),
-            kind=added_kind(arm),
-        )
-        for arm in segmenters.arms
-        for each in runs_of_arm(pooled, arm)
-        for seed in shared_seeds(pooled)
-        for folder in [each.run_dir / segmenter_name(arm, seed)]
-    ]
+    arms = _arm_runs(run, pooled, reported_file)
     real_folder = run_dir / reference_segmenter_of(config)
     real_segmenter = load_segmenter(real_folder, arm_settings(segmenters, "real"), train.table)
     count = config.report.evaluated_pairs
@@ -237,7 +218,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         unit
         for unit in units.values()
         if unit.stage in ("layouts", "images", "finetuned")
-        and not read_record(run.run_dir / unit.name / MANIFEST).get("comes_trained")
+        and not read_record(run_dir / unit.name / MANIFEST).get("comes_trained")
     ]
     shown_studies = run.units["report"].inputs
     reported, train_pixels = seen.validation if seen.test is None else seen.test, class_counts(train).pixels
@@ -297,6 +278,31 @@ def measure_run(run: Workspace) -> ReportInputs:
         pooled_runs={str(each.run_dir): each.generator_seed for each in pooled} if len(pooled) > 1 else {},
         pooling_notes=pooling_notes(pooled),
     )
+
+
+def _arm_runs(run: Workspace, pooled: Sequence[PooledRun], reported_file: str) -> list[ArmRun]:
+    """Return the segmenters of all arms and seeds, of this run and of those that are pooled with it."""
+    segmenters, has_test = run.config.segmenters, run.data.has_test
+    return [
+        ArmRun(
+            name=arm,
+            description=ARMS[arm].description,
+            seed=seed,
+            steps=arm_steps(segmenters.steps, arm),
+            confusion=read_confusion(folder, reported_file),
+            # A command's own log, and the batches that it makes, are not known here.
+            metrics_path=None if segmenters.command.train else folder / METRICS_FILE,
+            images_per_step=None if segmenters.command.train else segmenters.batch_size,
+            generator_seed=None if ARMS[arm].synthetic is None else each.generator_seed,
+            validation=read_confusion(folder) if has_test else None,
+            extra_tests=_confusions_of_extra_tests(run, arm, folder),
+            kind=added_kind(arm),
+        )
+        for arm in segmenters.arms
+        for each in runs_of_arm(pooled, arm)
+        for seed in shared_seeds(pooled)
+        for folder in [each.run_dir / segmenter_name(arm, seed)]
+    ]
 
 
 def rare_class_problems(config: RunConfig, train: Pairs) -> list[str]:
