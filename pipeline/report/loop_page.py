@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +162,8 @@ def build_loop_document(inputs: LoopInputs) -> tuple[dict[str, Any], dict[str, F
     for kind, samples in inputs.samples.items():
         file = f"figures/asked-{kind}.png"
         drawings[file] = draw_pairs([sample for _, sample in samples], table)
-        asked = listing([name for name, _ in samples], limit=len(samples))
+        counted = ((name, len(list(same))) for name, same in groupby(name for name, _ in samples))
+        asked = ", ".join(name if count == 1 else f"{name} ({count} pairs)" for name, count in counted)
         figures.append(
             {
                 "file": file,
