@@ -523,7 +523,7 @@ def open_extra_test(
             split,
             root,
             class_file=config.class_file or shared,
-            options=replace(config.folder_options(), undivided=True),
+            options=replace(config.folder_options(), undivided=is_folder),
             labels=labels,
         )
 
