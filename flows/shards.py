@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -179,7 +180,7 @@ def generate_pairs(run: Run, name: str, pool: ShardPool) -> None:
     progress.show(len(plans) - len(missing))
     work = tasks_of(run, name, missing, pool)
     if missing and (warning := pool.warning(usable_processors())):
-        print(f"Warning: {warning}", flush=True)
+        print(f"Warning: {warning}", file=sys.stderr)
     with run.making(unit), _kept_threads():
         run.progress.start(f"shards of {label}", len(plans), len(plans) - len(missing))
         for done, _ in enumerate(
@@ -241,7 +242,9 @@ def all_made(work: Iterable[Mapping[str, Any]], pool: ShardPool, task: Task[...,
                 losses += 1
                 if losses > MOST_LOSSES:
                     raise _lost(", ".join(each["label"] for each in submitted.values()), error) from error
-                print(f"A process that makes shards was lost; {len(submitted)} shard(s) are begun again.", flush=True)
+                print(
+                    f"A process that makes shards was lost; {len(submitted)} shard(s) are begun again.", file=sys.stderr
+                )
                 left.extendleft(reversed(submitted.values()))
 
 

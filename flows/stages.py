@@ -7,6 +7,7 @@ Prefect's cache: running a flow again continues where an earlier one, or the com
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -81,7 +82,7 @@ def make_stage(
     pool.check()
     end_lost_tasks()
     for line in plugin_problems():
-        print(line)
+        print(line, file=sys.stderr)
     # The verb that makes the same again, for the report to name.
     verb = verb_of(stage) if stage in (COMPARISON, CURVE, LOOP) else "run"
     config = load_config(request.recipe, request.overrides, request.run_dir)
@@ -138,7 +139,7 @@ def _label(units: Sequence[Unit]) -> str:
 
 def held(run_dir: Path, wait_minutes: float) -> AbstractContextManager[None]:
     """Hold a run directory for a block; while another run works there, say so in the log and wait."""
-    return exclusive(run_dir, 60 * wait_minutes, lambda: print(waiting_text(run_dir, wait_minutes)))
+    return exclusive(run_dir, 60 * wait_minutes, lambda: print(waiting_text(run_dir, wait_minutes), file=sys.stderr))
 
 
 def check_recipe_file(request: Request) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -214,7 +215,7 @@ def exclusive(run_dir: Path, wait: float = 0.0, on_wait: Callable[[], object] | 
         ScenepaletteError: It is a folder of something else, another process holds it still, or it cannot be written.
     """
     check_ownership(run_dir)
-    with hold(run_dir, LOCK, "working in", wait=wait, on_wait=on_wait, option="--wait MINUTES"):
+    with hold(run_dir, LOCK, "working in", wait=wait, on_wait=on_wait, option="--wait MINUTES; flows: wait_minutes"):
         for folder in (run_dir, (run_dir / SHARDS_CARD).parent):  # of documents; a unit's own go when it is begun again
             remove_leftovers(folder, everywhere=False)
         remember(run_dir, lambda mark: None)
@@ -257,7 +258,7 @@ def keep_changed(run_dir: Path, recorded: Mapping[str, str | None]) -> None:
     ]
     if changed:
         target = set_aside(run_dir, changed)
-        print(f"{', '.join(changed)} in {run_dir}: changed since written; moved to {target}.", flush=True)
+        print(f"{', '.join(changed)} in {run_dir}: changed since written; moved to {target}.", file=sys.stderr)
 
 
 def write_shards_card(run_dir: Path) -> None:

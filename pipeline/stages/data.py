@@ -102,7 +102,7 @@ class DataUnit(SourceUnit):
     def make(self, run: Workspace, folder: Path) -> None:
         """Read and check the data set."""
         if note := size_note(run.config):
-            print(note, flush=True)
+            print(note, file=sys.stderr)
         config = run.config
         prepare_data(folder, config.data, config.data_seed, run.progress, size=config.generator_size)
 
@@ -205,7 +205,7 @@ def with_known_paths(config: RunConfig, run_dir: Path) -> RunConfig:
     known = {key: path for paths in read_mark(run_dir).sources.values() for key, path in paths.items()}
     gone = {key: path for key, path in given.items() if not may_be_there(path) and known.get(key, path) != path}
     for key, path in gone.items():
-        print(f"data.{key}: there is no {path}; this run uses what it read from {known[key]}.", flush=True)
+        print(f"data.{key}: there is no {path}; this run uses what it read from {known[key]}.", file=sys.stderr)
     update = {key: known[key] if is_url(known[key]) else Path(known[key]) for key in gone}
     return config.model_copy(update={"data": config.data.model_copy(update=update)})
 
@@ -230,7 +230,7 @@ def prepare_data(
     _print_notes(splits.values())
     origin, field, test = origin_of_test(config), field_of_test(config), splits.get(TEST)
     if config.holdout and origin == "published":
-        print(f"data.holdout has no effect: {config.root} holds the published test split.", flush=True)
+        print(f"data.holdout has no effect: {config.root} holds the published test split.", file=sys.stderr)
     if test is not None:
         _refuse(examine_size(test.ids, field, origin, config.recordings))
     splits, size = fitted_splits(splits, config, progress), size or config.size
@@ -329,7 +329,7 @@ def notes_of(datasets: Iterable[SegmentationDataset]) -> list[str]:
 
 def _print_notes(datasets: Iterable[SegmentationDataset]) -> None:
     for note in notes_of(datasets):
-        print(f"Note: {note}", flush=True)
+        print(f"Note: {note}", file=sys.stderr)
 
 
 def _refuse(findings: Findings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,7 @@ def fitted(dataset: SegmentationDataset, config: DataConfig, progress: Progress)
         few = "labelled pixels" if dataset.split != "train" else f"{100 * LEAST_LABELLED:g} % of labelled pixels"
         aside = f"; {result.left_out} without {few} left out" if result.left_out else ""
         images = counted(len(dataset), "image is", "images are")
-        print(f"{dataset.split}: {images} cut into {counted(len(result), 'tile')}{aside}.", flush=True)
+        print(f"{dataset.split}: {images} cut into {counted(len(result), 'tile')}{aside}.", file=sys.stderr)
     return result
 
 

@@ -11,6 +11,7 @@ import contextlib
 import os
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -238,7 +239,9 @@ def begin(run_dir: Path, unit: Unit, units: Mapping[str, Unit]) -> None:
         reasons = reasons_of(state, unit, units)
         raise ScenepaletteError(f"{folder} holds the result of other settings or inputs; it stays as it is.", reasons)
     if state.outgrown:
-        print(f"{folder} was made with fewer pairs; it was moved to {set_aside(run_dir, [unit.name])}.", flush=True)
+        print(
+            f"{folder} was made with fewer pairs; it was moved to {set_aside(run_dir, [unit.name])}.", file=sys.stderr
+        )
     remove_leftovers(folder, everywhere=True)
     remember(run_dir, lambda mark: mark.units.update({unit.name: expected}))
     if unit.renewed:

@@ -64,7 +64,7 @@ def test_a_run_is_evaluated_in_the_resolution_of_its_files(
     config = config_for(tiny_values, root, fit=fit)
     run = Run(config, tmp_path / "run")
     run.make(run.names_of("report"))
-    assert "Generators work at 48x64, the nearest to data.size 45x60" in capsys.readouterr().out
+    assert "Generators work at 48x64, the nearest to data.size 45x60" in capsys.readouterr().err
 
     data, seen = run.data, run.segmenter_data
     assert data.train.size == (48, 64) and seen.train.size == SIZE and seen.train.ids == data.train.ids

@@ -187,7 +187,7 @@ class QualityUnit(Unit):
             print(
                 f"{self.name}: {alone} of {len(pairs)} rows have sources in several folds, so that every "
                 "teacher saw one of them; nobody judges these rows, and trusted arms take them as they are.",
-                flush=True,
+                file=sys.stderr,
             )
 
     def _own_images(self, run: Workspace, shards: Path, train: Pairs, rows: int) -> np.ndarray | None:
@@ -259,7 +259,7 @@ class SelectedUnit(Unit):
             print(
                 f"{self.name}: no choice of {self.pairs} of {rows} rows was found that holds what the palettes ask for "
                 f"of {short}; a larger generate.candidates leaves more to choose from.",
-                flush=True,
+                file=sys.stderr,
             )
 
     def manifest_writer(self, run: Workspace) -> Callable[[dict[str, Any]], None]:

@@ -749,7 +749,7 @@ def test_a_missing_data_set_does_not_replace_the_known_one(
     run_dir = tmp_path / "run"
     make(on_folder(tiny_recipe, data_set), run_dir, "data")
     make(on_folder(tiny_recipe, "/gone/forever"), run_dir, "data")
-    assert f"there is no /gone/forever; this run uses what it read from {data_set}" in capsys.readouterr().out
+    assert f"there is no /gone/forever; this run uses what it read from {data_set}" in capsys.readouterr().err
     assert yaml.safe_load((run_dir / "config.yaml").read_text())["data"]["root"] == str(data_set)
 
 

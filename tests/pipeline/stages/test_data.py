@@ -343,7 +343,7 @@ def test_a_published_test_split_goes_before_a_held_out_one(tmp_path: Path, capsy
     data = prepared(folder(root, holdout=0.25), tmp_path / "out")
     assert data.test is not None and data.test.ids == frames("t", 12) and len(data.train) == 40
     assert read_findings(tmp_path / "out")["origin"] == "published"
-    assert "data.holdout has no effect" in capsys.readouterr().out
+    assert "data.holdout has no effect" in capsys.readouterr().err
 
 
 def test_drawn_test_scenes_are_others_than_those_of_training(tmp_path: Path) -> None:
