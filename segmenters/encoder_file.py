@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from scenepalette.common.errors import ConfigError
+from scenepalette.common.storage.downloads import why_unreadable
 from scenepalette.common.storage.untrusted import short
 
 # What files nest their weights in, and what they put before the names of an encoder's weights.
@@ -28,7 +29,8 @@ def load_encoder(encoder: nn.Module, name: str, path: Path, setting: str = "segm
         setting: The setting that names the encoder, for messages; the one that names the file ends in _weights.
 
     Raises:
-        ConfigError: The file cannot be read, or weights of the encoder are missing or of another shape; all at once.
+        ConfigError: The file cannot be read, or weights of the encoder are missing, of another shape, not finite, or
+            rounded to integers; all at once.
     """
     found = _read(path, f"{setting}_weights")
     wanted = {key: value for key, value in encoder.state_dict().items() if not key.endswith("num_batches_tracked")}
@@ -42,9 +44,7 @@ def load_encoder(encoder: nn.Module, name: str, path: Path, setting: str = "segm
     state = max(map(fitting, PREFIXES), key=len)
     missing = [key for key in wanted if key not in state]
     differing = [
-        f"{key}: {tuple(state[key].shape)} in the file, {tuple(value.shape)} in the encoder"
-        for key, value in wanted.items()
-        if key in state and state[key].shape != value.shape
+        f"{key}: {text}" for key, value in wanted.items() if key in state and (text := _unlike(state[key], value))
     ]
     problems = [*([f"the file has no {_some(missing)}"] if missing else []), *_first(differing)]
     if problems:
@@ -66,22 +66,30 @@ def _read(path: Path, setting: str) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise ConfigError(f"{setting}: there is no file {path}. Correct the path.") from error
     except Exception as error:  # torch, pickle and safetensors each raise their own kinds
-        reason = short(str(error).partition("\n")[0]) or type(error).__name__
         raise ConfigError(
-            f"{setting}: {path} cannot be read as weights alone ({reason}). Save the encoder's state "
-            "dict as .safetensors, or by torch.save(model.state_dict(), ...)."
+            f"{setting}: {path} cannot be read as weights alone ({why_unreadable(path, error)}). Copy it again from "
+            "its source, or save the encoder's state dict as .safetensors, or by torch.save(model.state_dict(), ...)."
         ) from error
     for nest in NESTS:
         if isinstance(content, Mapping) and isinstance(content.get(nest), Mapping):
             content = content[nest]
     tensors = (
-        {key: value for key, value in content.items() if isinstance(value, Tensor)}
+        {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
         if isinstance(content, Mapping)
         else {}
     )
     if not tensors:
         raise ConfigError(f"{setting}: {path} holds no named tensors. Name a file with a state dict.")
     return tensors
+
+
+def _unlike(found: Tensor, wanted: Tensor) -> str:
+    """Return what makes a tensor of the file unfit for that of the encoder, or nothing."""
+    if found.shape != wanted.shape:
+        return f"{tuple(found.shape)} in the file, {tuple(wanted.shape)} in the encoder"
+    if found.is_floating_point() != wanted.is_floating_point():
+        return f"{found.dtype} in the file, {wanted.dtype} in the encoder"
+    return "" if bool(found.isfinite().all()) else "values in the file are not finite"
 
 
 def _plain(key: str) -> str:

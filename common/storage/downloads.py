@@ -14,6 +14,7 @@ from urllib.error import URLError
 import torch
 
 from scenepalette.common.errors import AbsentError
+from scenepalette.common.storage.untrusted import foreign_content, short
 
 Network = TypeVar("Network")
 
@@ -65,6 +66,29 @@ def _reason(error: BaseException) -> str:
     return str(error)
 
 
+def why_unreadable(path: Path, error: BaseException) -> str:
+    """Return in a few words why a file could not be read as weights: what lies in their place, else what was said.
+
+    Args:
+        path: The file.
+        error: What torch or safetensors raised.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(256)
+    except OSError as problem:
+        return problem.strerror or str(problem)
+    if not start:
+        return "it is empty, 0 bytes"
+    if (foreign := foreign_content(start)) is not None:
+        return foreign
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is no file of torch.save, or holds more than tensors and plain values"
+    if isinstance(error, RuntimeError) and start.startswith(b"PK") and "zip archive" in str(error):
+        return "it is damaged or cut off"
+    return short(str(error).partition("\n")[0]) or type(error).__name__
+
+
 def load_published(name: str, url: str, build: Callable[[Path], Network], path: Path | None = None) -> Network:
     """Build a network from published weights.
 
@@ -77,8 +101,15 @@ def load_published(name: str, url: str, build: Callable[[Path], Network], path: 
     Raises:
         AbsentError: The weights cannot be downloaded or loaded.
     """
+    file_name = url.rpartition("/")[2]
     try:
         file = path or published_weights(url)
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        reason = _reason(error).partition("\n")[0] or type(error).__name__
+        raise AbsentError(
+            f"{name} weights could not be downloaded ({reason}); give the path of {file_name}."
+        ) from error
+    try:
         # Libraries unpickle the file as it is; this first reading refuses one that holds anything that could be run.
         torch.load(file, map_location="cpu", weights_only=True)
         return build(file)
@@ -91,9 +122,10 @@ def load_published(name: str, url: str, build: Callable[[Path], Network], path: 
         LookupError,
         EOFError,
         pickle.UnpicklingError,
-        http.client.HTTPException,
     ) as error:
-        reason = _reason(error).partition("\n")[0] or type(error).__name__
-        failed = f"{path} could not be loaded" if path else "could not be downloaded"
-        file_name = url.rpartition("/")[2]
-        raise AbsentError(f"{name} weights {failed} ({reason}); give the path of {file_name}.") from error
+        # What was downloaded once is not again, such as the page of a network that asks for a login.
+        remedy = "" if path else "remove it to have it downloaded again, or "
+        raise AbsentError(
+            f"{name} weights {file} could not be loaded ({why_unreadable(file, error)}); {remedy}give the path of "
+            f"{file_name}."
+        ) from error

@@ -37,6 +37,18 @@ _SHOWN = 120
 _NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
 
 
+def foreign_content(start: bytes) -> str | None:
+    """Return what lies in the place of a file that was not fetched, by its first 256 bytes; None if it is neither.
+
+    That is a web page, as a server answers that asks for a login, or a pointer of Git LFS.
+    """
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, not the file itself: run git lfs pull in its repository"
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
+        return "it is a web page, not the file itself: download it again, logged in if need be"
+    return None
+
+
 def read_file(path: Path, limit: int, *, within: Path | None = None) -> bytes:
     """Read a whole file of bounded size.
 

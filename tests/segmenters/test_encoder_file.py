@@ -75,6 +75,36 @@ def test_weights_of_another_shape_are_all_named(tmp_path: Path) -> None:
     assert "(1, 2) in the file" in caught.value.problems[0]
 
 
+@pytest.mark.parametrize("case", ["not finite", "integers", "numbered"])
+def test_weights_that_no_training_can_use_are_refused(tmp_path: Path, case: str) -> None:
+    state = donor()
+    name = next(key for key, value in state.items() if value.ndim == 4)
+    content: dict[Any, Tensor] = dict(state)
+    if case == "numbered":
+        content = dict(enumerate(state.values()))
+    else:
+        content[name] = state[name].fill_(float("nan")) if case == "not finite" else state[name].to(torch.int8)
+    torch.save(content, tmp_path / "weights.pth")
+    reason = {
+        "not finite": f"{name}: values in the file are not finite",
+        "integers": f"{name}: torch.int8 in the file, torch.float32 in the encoder",
+        "numbered": "holds no named tensors",
+    }
+    with pytest.raises(ConfigError) as caught:
+        build(tmp_path / "weights.pth")
+    assert reason[case] in str(caught.value)
+
+
+@pytest.mark.damaged
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_web_page_and_a_pointer_are_called_so(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"weights{suffix}"
+    for content, words in ((b"<html>Sign in", "a web page"), (b"version https://git-lfs...", "git lfs pull")):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=words):
+            build(path)
+
+
 @pytest.mark.damaged
 @pytest.mark.parametrize("content", ["pickle", "text", "empty", "number", "missing"])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])

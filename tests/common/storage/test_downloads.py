@@ -84,6 +84,28 @@ def test_a_name_that_is_not_found_is_told_without_error_numbers(hub: Path, monke
         load_published("Line", URL, build)
 
 
+@pytest.mark.damaged
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", "a Git LFS pointer.* git lfs pull"),
+        (b"\n<!DOCTYPE html>\n<html><title>Sign in</title>", "a web page, not the file itself: download it again"),
+        (b"", "it is empty, 0 bytes"),
+        (b"neither", "it is no file of torch.save, or holds more than tensors"),
+        (None, "it is damaged or cut off"),
+    ],
+)
+def test_what_lies_in_the_place_of_a_download_is_named_and_how_to_be_rid_of_it(
+    content: bytes | None, reason: str, hub: Path
+) -> None:
+    path = write(hub / "checkpoints" / "line-0123abcd.pth", 3.0)
+    path.write_bytes(path.read_bytes()[:-100] if content is None else content)
+    with pytest.raises(AbsentError, match=reason) as absent:
+        load_published("Line", URL, build)
+    assert str(absent.value).startswith(f"Line weights {path} could not be loaded (")
+    assert "remove it to have it downloaded again, or give the path of line-0123abcd.pth" in str(absent.value)
+
+
 class Malicious:
     def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
         return (exec, ("raise SystemExit('code in the weights was executed')",))
