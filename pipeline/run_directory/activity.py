@@ -38,7 +38,7 @@ class Activity:
         unit: The unit.
         process: Id of the process that makes it.
         host: Name of its machine.
-        process_began: When the process began, as seconds since 1970: ids are used again.
+        process_began: When the process began, see `_beginning_of`: ids are used again.
         began: When it began with the unit.
         told: When it last said so.
         work: Which piece of the unit's work it is at, such as "train images"; empty before the first.
@@ -81,7 +81,7 @@ class ToldProgress:
         self._path = run_dir / (BESIDE.format(process=os.getpid()) if beside else ACTIVITY)
         self._inner = progress
         now = time.time()
-        began = psutil.Process().create_time()
+        began = _beginning_of(psutil.Process())
         self._now = Activity(unit, os.getpid(), socket.gethostname(), began, now, now)
         self._tell()
 
@@ -95,7 +95,7 @@ class ToldProgress:
         """Count, and tell it if it was last told some seconds ago."""
         self._inner.advance(count, **values)
         self._set(done=self._now.done + count)
-        if time.time() - self._now.told >= TELL_SECONDS:
+        if abs(time.time() - self._now.told) >= TELL_SECONDS:  # also where the clock was set back
             self._tell()
 
     def finish(self) -> None:
@@ -149,8 +149,16 @@ def forget_beside(run_dir: Path) -> None:
 def _read(path: Path) -> Activity | None:
     try:
         found = Activity(**json.loads(path.read_text(encoding="utf-8")))
-        if found.is_here and abs(psutil.Process(found.process).create_time() - found.process_began) > _SAME_SECONDS:
+        if found.is_here and abs(_beginning_of(psutil.Process(found.process)) - found.process_began) > _SAME_SECONDS:
             return None
     except (OSError, ValueError, TypeError, psutil.Error):
         return None
     return found
+
+
+def _beginning_of(process: psutil.Process) -> float:
+    """Return when a process began, in seconds since 1970; on Linux since the machine did, as a clock may be set there.
+
+    The system keeps the latter, and psutil adds when the machine began by the clock of now.
+    """
+    return process.create_time() - (psutil.boot_time() if psutil.LINUX else 0.0)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from scenepalette.common.progress import NO_PROGRESS, NoProgress
@@ -74,6 +75,18 @@ def test_what_a_killed_process_left_is_not_taken_for_a_living_one(tmp_path: Path
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     assert (tmp_path / ACTIVITY).is_file() and read_activity(tmp_path) is None
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="the system keeps when a process began by the clock")
+def test_a_clock_that_is_set_hides_no_living_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, now = psutil.boot_time(), time.time
+    with told(tmp_path, "images/oasis", NO_PROGRESS) as progress:
+        progress.start("train", 10)
+        monkeypatch.setattr("psutil._pslinux.boot_time", lambda: began - 3600)
+        monkeypatch.setattr(time, "time", lambda: now() - 3600)
+        progress.advance(3)
+        found = read_activity(tmp_path)
+    assert found is not None and found.done == 3
 
 
 def test_a_process_of_another_machine_is_told_as_what_it_was(tmp_path: Path) -> None:
