@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from scenepalette.common.commands import command_problems, named_files, program_
 from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.png import png_of
 from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.common.storage.files import write_json
+from scenepalette.common.storage.files import temporary_folder, write_json
 from scenepalette.data.arrays import PairSource, images_to_uint8
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.decoding.image_opening import bits_of, open_image_content
@@ -172,8 +171,7 @@ def predict_by_command(model: Path, settings: TrainerSettings, pairs: PairSource
         ScenepaletteError: The command fails, or its predictions are not there, no label maps, or of another size.
     """
     names = names_of(len(pairs))
-    with tempfile.TemporaryDirectory(prefix="scenepalette-predict-", ignore_cleanup_errors=True) as given:
-        folder = Path(given)
+    with temporary_folder("predict") as folder:
         (folder / "images").mkdir()
         (folder / "out").mkdir()
         (folder / CLASS_CSV).write_bytes(class_csv(table))

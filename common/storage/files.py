@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -114,6 +115,27 @@ def writing_explained(folder: Path) -> Iterator[None]:
         if error.errno in FULL or (error.errno in READ_ONLY and path.is_relative_to(folder)):
             raise explain_write_error(path, error) from error
         raise
+
+
+@contextlib.contextmanager
+def temporary_folder(purpose: str) -> Iterator[Path]:
+    """Make a folder for the block, where the system keeps what is temporary.
+
+    Args:
+        purpose: What it is for, in its name.
+
+    Raises:
+        ScenepaletteError: There is no place for temporary files, or it is full.
+    """
+    try:
+        kept = tempfile.TemporaryDirectory(prefix=f"scenepalette-{purpose}-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise ScenepaletteError(
+            f"No temporary folder can be made ({error.strerror or error}). Free some space there, or set TMPDIR to a "
+            "folder that can be written, and rerun the same command."
+        ) from error
+    with kept as name, writing_explained(Path(name)):
+        yield Path(name)
 
 
 def write_atomically(path: Path | str, content: bytes | str, *, durable: bool = True) -> None:

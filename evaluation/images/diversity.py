@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.storage.downloads import load_published
+from scenepalette.common.storage.files import temporary_folder
 from scenepalette.evaluation.images.image_checks import check_images, labelled_pixels
 
 # Exponents of the five scales, from fine to coarse (Wang et al., 2003, section 3.2).
@@ -210,10 +210,10 @@ def _build_lpips(path: Path) -> nn.Module:
     # torchmetrics takes no path: it asks torchvision, which looks in torch.hub's folder. It is shown one that holds
     # this file alone, under the name that is looked for.
     folder_before = torch.hub.get_dir()
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "checkpoints").mkdir()
-        shutil.copyfile(path, Path(folder) / "checkpoints" / alexnet_url().rpartition("/")[2])
-        torch.hub.set_dir(folder)
+    with temporary_folder("weights") as folder:
+        (folder / "checkpoints").mkdir()
+        shutil.copyfile(path, folder / "checkpoints" / alexnet_url().rpartition("/")[2])
+        torch.hub.set_dir(str(folder))
         try:
             return LearnedPerceptualImagePatchSimilarity(net_type="alex")
         finally:

@@ -194,7 +194,8 @@ def _started(run: Workspace, name: str, threads: int) -> _Worker:
     # -P: a module of the user's folder must not take the place of one that the program needs.
     command = [sys.executable, "-P", "-c", WORKER, json.dumps([path for path in sys.path if isinstance(path, str)])]
     command += [str(run.run_dir), name, str(threads), str(os.getpid())]
-    errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the process has ended)
+    # On the disk that results are written to, so that no other can be full.
+    errors = tempfile.TemporaryFile(dir=run.run_dir)  # noqa: SIM115 (closed when the process has ended)
     try:
         return _Worker(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors), errors)
     except BaseException:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,7 +13,7 @@ import numpy as np
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.common.processors import worker_count
 from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.common.storage.files import read_json
+from scenepalette.common.storage.files import read_json, temporary_folder
 from scenepalette.common.urls import masked
 from scenepalette.data.arrays import read_arrays
 from scenepalette.data.classes import ClassTable
@@ -122,8 +121,8 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
         broken = any(check.name in stops and check.status == "problem" for check in checks)
         if measured and not broken:
             progress.start("measuring steps", len(timed_steps(config)))
-            with tempfile.TemporaryDirectory(prefix="scenepalette-doctor-") as folder:
-                result = measure(config, datasets["train"], Path(folder), report=lambda name: progress.advance(1))
+            with temporary_folder("doctor") as folder:
+                result = measure(config, datasets["train"], folder, report=lambda name: progress.advance(1))
             progress.finish()
             samples = sum(len(entry) for entry in scans.values())
             checks += check_time(config, result, samples * _seconds_per_sample(datasets["train"]), samples)
@@ -231,11 +230,11 @@ def _of_stages(
     run = Run(config, run_dir, look=False)
     needs, wants = list[str](), list[str]()
     # Files that changed since they were scanned are reported elsewhere.
-    with tempfile.TemporaryDirectory(prefix="scenepalette-doctor-") as folder, suppress(DataError):
+    with temporary_folder("doctor") as folder, suppress(DataError):
         train, validation = (
             fit_dataset(datasets[split], config.data.fit, config.data.size, config.data.tile_height) for split in SPLITS
         )
-        data = data_to_come(train, validation, config.generator_size, Path(folder))
+        data = data_to_come(train, validation, config.generator_size, folder)
         needs = data_problems(config, _to_make(config, run_dir), data)
         wants = data_problems(config, list(run.planned.comparison.values()), data)
     checks = []

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.progress import Progress
+from scenepalette.common.storage.files import temporary_folder
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.generators.layouts.schedule import lists_of
 from scenepalette.generators.nn.grids import base_grid
@@ -200,9 +199,9 @@ class Search:
         changes = merge({"data": self.data}, self._values(size, EXTENTS[0], self.base.enough))
         config = make_config(with_following_lists(merge(RECIPES[self.base.recipe](), changes), changes))
         self.progress.start(f"measuring steps at {size[0]} x {size[1]}", len(timed_steps(config)))
-        with tempfile.TemporaryDirectory(prefix="scenepalette-init-") as folder:
+        with temporary_folder("init") as folder:
             measured = self.timed(
-                config, self.train, Path(folder), seconds=MEASURED_SECONDS, report=lambda name: self.progress.advance(1)
+                config, self.train, folder, seconds=MEASURED_SECONDS, report=lambda name: self.progress.advance(1)
             )
         self.progress.finish()
         if measured.errors and not measured.out_of_memory:

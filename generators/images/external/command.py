@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing_extensions import Doc
 
 from scenepalette.common.commands import command_problems, named_files, program_problem, run_command
 from scenepalette.common.png import png_of
+from scenepalette.common.storage.files import temporary_folder
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.exports.exchange import CLASS_CSV, class_csv, contents_of, names_of
 from scenepalette.generators.images.base import ImageSettings, ImageSystem
@@ -50,8 +50,7 @@ class CommandGenerator(PaintedElsewhere):
     def paint(self, labels: np.ndarray, seeds: list[int]) -> np.ndarray:
         """Run the command on a temporary folder of the labels."""
         names = names_of(len(labels))
-        with tempfile.TemporaryDirectory(prefix="scenepalette-images-", ignore_cleanup_errors=True) as given:
-            folder = Path(given)
+        with temporary_folder("images") as folder:
             (folder / "labels").mkdir()
             (folder / "out").mkdir()
             for name, label in zip(names, labels, strict=True):

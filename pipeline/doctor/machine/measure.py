@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,6 +24,7 @@ import torch
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.progress import NO_PROGRESS, EnoughError
+from scenepalette.common.storage.files import temporary_folder
 from scenepalette.data.arrays import Pairs, read_arrays
 from scenepalette.generators.images.registry import find_image_system
 from scenepalette.generators.images.training import train_image_generator
@@ -88,8 +88,8 @@ def step_seconds(training: Callable[..., object], *arguments: object, **named: o
     The first step is left out; 0 if there are none.
     """
     times = StepTimes(TIMED_STEPS)
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(EnoughError):
-        training(Path(folder), *arguments, **named, progress=times)
+    with temporary_folder("doctor") as folder, contextlib.suppress(EnoughError):
+        training(folder, *arguments, **named, progress=times)
     return median(times.seconds[1:] or [0.0])
 
 
@@ -234,9 +234,9 @@ def _generate_seconds(
     count = generation.batch_size
     seconds = []
     for repetition in range(2):
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder("doctor") as folder:
             began = time.perf_counter()
-            make_shard(Path(folder), ShardPlan("x.parquet", repetition * count, count), maker, generation, NO_PROGRESS)
+            make_shard(folder, ShardPlan("x.parquet", repetition * count, count), maker, generation, NO_PROGRESS)
             seconds.append((time.perf_counter() - began) / count)
     return seconds[-1]
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import stat
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from scenepalette.common.storage.files import (
     read_json,
     sha256_of_file,
     sha256_of_json,
+    temporary_folder,
     write_atomically,
     write_json,
     writing_explained,
@@ -172,3 +174,17 @@ def test_what_has_nothing_to_do_with_writing_comes_through(error: Exception, tmp
     with pytest.raises(type(error)) as raised, writing_explained(tmp_path):
         raise error
     assert raised.value is error
+
+
+def test_without_a_place_for_temporary_files_or_space_there_the_remedy_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with temporary_folder("test") as folder:
+        (folder / "x").touch()
+    assert names(tmp_path) == []
+    with pytest.raises(ScenepaletteError, match=f"Could not write {tmp_path}/.*full"), temporary_folder("test"):
+        raise OSError(errno.ENOSPC, "full")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(ScenepaletteError, match=r"can be made \(No such file.*set TMPDIR"), temporary_folder("test"):
+        pass

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -160,6 +161,18 @@ def test_a_process_that_was_killed_is_told_from_one_that_only_warned(tiny_config
         assert expected in str(caught.value) and "compute.parallel=1" in str(caught.value)
         assert not beside_worker._lives(process.pid)
     assert beside_worker._lives(os.getpid())
+
+
+def test_what_a_process_says_is_kept_on_the_disk_of_its_results_and_under_no_name(
+    tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    monkeypatch.setattr(beside, "WORKER", f"print('said'); raise SystemExit({beside.MADE})")
+    run = Run(tiny_config, tmp_path)
+    worker = beside._started(run, "images/oasis", 1)
+    worker.process.wait()
+    assert list(tmp_path.iterdir()) == []
+    assert beside._words_of(run, "images/oasis", worker) == "said"
 
 
 def test_a_worker_whose_starter_is_gone_ends_before_it_makes_anything(tmp_path: Path) -> None:
