@@ -10,7 +10,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.remote.mirror import Mirror
 from scenepalette.common.urls import is_url, without_file_scheme
-from scenepalette.data.shards.manifest import DOCUMENTS, MANIFEST_NAME, read_manifest
+from scenepalette.data.shards.manifest import DOCUMENTS, MANIFEST_NAME, read_manifest, shard_problems
 
 
 class ShardPlace:
@@ -47,13 +47,16 @@ class ShardPlace:
         self.folder = self._mirror.fetch([name for name in (MANIFEST_NAME, *DOCUMENTS) if name in there])
 
     def path(self, shard: Mapping[str, Any]) -> Path:
-        """Return the path of a shard of the manifest; at a URL it is copied first, and its hash compared.
+        """Return the path of a shard of the manifest: on this machine its size is compared, of one at a URL its hash.
 
         Raises:
+            DataError: It is not in the folder, or has another size than the manifest says.
             ScenepaletteError: It is not at the URL, or other content than the manifest says.
         """
         if self._mirror is not None:
             self._mirror.fetch([shard["name"]], {shard["name"]: shard["sha256"]})
+        elif problems := shard_problems(self.folder, {"shards": [shard]}):
+            raise DataError(f"The shards in {self.folder} are not those of its manifest.", problems)
         return self.folder / shard["name"]
 
     def whole(self, progress: Progress = NO_PROGRESS) -> Path:

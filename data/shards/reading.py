@@ -134,8 +134,9 @@ def tables_of_folder(folder: Path, columns: list[str] | None = None) -> Iterator
     Raises:
         DataError: The folder is not complete, or a shard is damaged or not that of the manifest.
     """
-    for shard in open_folder(folder)["shards"]:
-        yield from tables_of(folder / shard["name"], shard["rows"], columns)
+    place = ShardPlace(folder)
+    for shard in open_folder(place.folder)["shards"]:
+        yield from tables_of(place.path(shard), shard["rows"], columns)
 
 
 def iterate_rows(folder: Path | str) -> Iterator[Row]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +85,19 @@ def test_read_row_finds_a_row_and_names_a_missing_one(tmp_path):
     np.testing.assert_array_equal(read_row(tmp_path, rows[133].id).label, rows[133].label)
     with pytest.raises(DataError, match="'nowhere'"):
         read_row(tmp_path, "nowhere")
+
+
+@pytest.mark.parametrize(
+    "read", [lambda folder: list(iterate_rows(folder)), lambda folder: read_row(folder, "nowhere"), contact_sheet]
+)
+def test_a_shard_in_the_place_of_another_is_refused(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    make_folder(tmp_path, (3, 3))
+    other = shutil.copy(tmp_path / shard_name(1, 2), tmp_path / shard_name(0, 2))
+    with open(other, "ab") as file:
+        file.write(b"PAR1")
+    with pytest.raises(DataError, match="not those of its manifest") as caught:
+        read(tmp_path)
+    assert caught.value.problems[0].startswith(f"{shard_name(0, 2)} has ")
 
 
 def test_contact_sheet_shows_image_above_coloured_label(tmp_path):
