@@ -28,14 +28,9 @@ from scenepalette.data.decoding.label_images import (
     grey_code,
     voc_colour,
 )
-from scenepalette.data.decoding.label_numbering import (
-    LEAST_FILES_PLACED,
-    LEAST_FILES_SHIFTED,
-    at_the_top,
-    decide_numbers,
-    placed,
-    shown_ids,
-)
+from scenepalette.data.decoding.label_numbering import decide_numbers, shown_ids
+from scenepalette.data.decoding.label_offsets import LEAST_FILES_SHIFTED
+from scenepalette.data.decoding.label_places import LEAST_FILES_PLACED, at_the_top, placed
 from scenepalette.data.decoding.label_reading import AS_FOUND, CHANNELS, NEARLY, LabelReading, LabelSettings
 
 _EXAMPLES = 3

@@ -243,7 +243,7 @@ class LabelReading:
             text = counted(pixels, "pixel is", "pixels are")
             text += f" farther than {self.tolerance} from the colour of every class: {shown}"
         hint = self._hint_of_colours(label, strange, mostly=2 * pixels > label.counts.sum())
-        return f"{text}; colours of classes are {self._shown_colours()}{hint and f'. {hint}'}"
+        return f"{text}; colours of classes are {listed(map(colour_of, self.places))}{hint and f'. {hint}'}"
 
     def _hint_of_colours(self, label: LabelSummary, strange: Sequence[int], *, mostly: bool) -> str:
         """Return what may have happened to a file, some or most of whose pixels have strange colours, or nothing."""
@@ -291,9 +291,6 @@ class LabelReading:
         numbers = [red + 256 * green + 65536 * blue for red, green, blue in map(colour_of, codes)]
         classes = {number // 1000 for number in numbers}
         return min(numbers) > 0 and max(classes) > 0 and len(classes) > 1 and classes <= self.values.ids.keys()
-
-    def _shown_colours(self) -> str:
-        return listed(map(colour_of, self.places))
 
     def meaning(self, method: str) -> list[object]:
         """Return what decides class ids beside bytes of files read by a method: JSON values, for numbers a lookup."""
