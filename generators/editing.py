@@ -119,15 +119,8 @@ def noise_interpolation(
     Raises:
         ConfigError: The image generator takes no noise, or none that differs between regions.
     """
-    layout = torch.from_numpy(label.astype(np.int64))[None]
-    _require_noise(painter.generator)
-    start = painter.noise(layout, seed, "edit", "start")
-    end = painter.noise(layout, seed, "edit", "end")
-    if region is not None:
-        end = painter.generator.replace_noise(start, end, torch.from_numpy(region)[None].to(start.device), layout)
-    noise = torch.cat([torch.lerp(start, end, i / (frames - 1)) for i in range(frames)])
-    repeated = layout.expand(frames, -1, -1)
-    return _scenes(repeated, painter.paint(repeated, noise))
+    layout, (start, end) = _draws(painter, label, region, [(seed, "edit", "start"), (seed, "edit", "end")])
+    return _repainted(painter, layout, [torch.lerp(start, end, i / (frames - 1)) for i in range(frames)])
 
 
 def resampling(
@@ -145,19 +138,8 @@ def resampling(
     Raises:
         ConfigError: The image generator takes no noise, or none that differs between regions.
     """
-    layout = torch.from_numpy(label.astype(np.int64))[None]
-    _require_noise(painter.generator)
-    first = painter.noise(layout, seed, "edit", "draw", 0)
-    noises = [first]
-    for draw in range(1, draws):
-        noise = painter.noise(layout, seed, "edit", "draw", draw)
-        if region is not None:
-            noise = painter.generator.replace_noise(
-                first, noise, torch.from_numpy(region)[None].to(noise.device), layout
-            )
-        noises.append(noise)
-    repeated = layout.expand(draws, -1, -1)
-    return _scenes(repeated, painter.paint(repeated, torch.cat(noises)))
+    keys = [(seed, "edit", "draw", draw) for draw in range(draws)]
+    return _repainted(painter, *_draws(painter, label, region, keys))
 
 
 @torch.inference_mode()
@@ -270,12 +252,26 @@ def _shares(layout: Tensor, num_classes: int) -> np.ndarray:
     return labels_to_palette(layout, num_classes)[0].double().numpy()
 
 
-def _require_noise(generator: ImageGenerator) -> None:
-    if not generator.noise_schemes:
+def _draws(
+    painter: Painter, label: np.ndarray, region: np.ndarray | None, keys: Sequence[tuple[int | str, ...]]
+) -> tuple[Tensor, list[Tensor]]:
+    """Return a layout [1, H, W] and its noise by each of the keys, which is that by the first outside of a region."""
+    if not painter.generator.noise_schemes:
         raise ConfigError(
-            f"Different noise was asked of a {type(generator).__name__}, which takes none: a layout always gives the "
-            "same image. Train an image system that has noise (`scenepalette systems` says which)."
+            f"Different noise was asked of a {type(painter.generator).__name__}, which takes none: a layout always "
+            "gives the same image. Train an image system that has noise (`scenepalette systems` says which)."
         )
+    layout = torch.from_numpy(label.astype(np.int64))[None]
+    first, *others = (painter.noise(layout, *key) for key in keys)
+    if region is not None:
+        inside = torch.from_numpy(region)[None].to(first.device)
+        others = [painter.generator.replace_noise(first, other, inside, layout) for other in others]
+    return layout, [first, *others]
+
+
+def _repainted(painter: Painter, layout: Tensor, noises: Sequence[Tensor]) -> list[Scene]:
+    repeated = layout.expand(len(noises), -1, -1)
+    return _scenes(repeated, painter.paint(repeated, torch.cat([*noises])))
 
 
 def _scenes(label: Tensor, images: np.ndarray, targets: Sequence[np.ndarray] | np.ndarray | None = None) -> list[Scene]:

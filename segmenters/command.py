@@ -22,7 +22,7 @@ from scenepalette.common.storage.files import temporary_folder, write_json
 from scenepalette.data.arrays import PairSource, images_to_uint8
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.decoding.image_opening import bits_of, open_image_content
-from scenepalette.data.exports.exchange import CLASS_CSV, class_csv, contents_of, name_problems, names_of
+from scenepalette.data.exports.exchange import CLASS_CSV, check_size, class_csv, contents_of, names_of, read_given
 from scenepalette.training.settings import IDLE
 
 TRAIN_REQUIRED = ("pairs", "model", "steps", "seed")
@@ -188,36 +188,21 @@ def predict_by_command(model: Path, settings: TrainerSettings, pairs: PairSource
 
 
 def _labels(contents: Mapping[str, bytes], names: list[str], size: tuple[int, int], table: ClassTable) -> np.ndarray:
-    wrong, labels = name_problems([*contents], names, (".png",)), dict[str, np.ndarray]()
-    problems = list(wrong.values())
-    for name, content in contents.items():
-        if name in wrong:
-            continue
-        try:
-            with open_image_content(content) as image:
-                bits = bits_of(image, content)
-                # Of greys of fewer bits, Pillow multiplies the values.
-                if image.format != "PNG" or image.mode not in _MODES or (image.mode == "L" and bits in (2, 4)):
-                    found = f"{image.format} of mode {image.mode}, {bits} bits"
-                    problems.append(f"{name}: it is {found}; give a PNG of 8-bit class ids")
-                    continue
-                if (image.height, image.width) != size:
-                    problems.append(
-                        f"{name}: it has {image.height} x {image.width} pixels (height x width); {size[0]} x {size[1]} "
-                        "are required, those of its image"
-                    )
-                    continue
-                values = np.array(image)
-        except DataError as error:
-            problems.append(f"{name}: {error.summary}")
-            continue
+    def read(content: bytes) -> np.ndarray:
+        with open_image_content(content) as image:
+            bits = bits_of(image, content)
+            # Of greys of fewer bits, Pillow multiplies the values.
+            if image.format != "PNG" or image.mode not in _MODES or (image.mode == "L" and bits in (2, 4)):
+                found = f"{image.format} of mode {image.mode}, {bits} bits"
+                raise DataError(f"it is {found}; give a PNG of 8-bit class ids")
+            check_size(image, size, "image")
+            values = np.array(image)
         if (largest := int(values.max())) >= len(table):
-            problems.append(f"{name}: it holds {largest}; every pixel needs a class id, 0 to {len(table) - 1}")
-        labels[Path(name).stem] = values
-    if problems:
-        raise DataError(
-            "The predictions of segmenters.command.predict cannot be used; a label map of the same name and size is "
-            "required for each image, and nothing else. Correct it, and rerun the same command; trained models stay.",
-            problems,
-        )
-    return np.stack([labels[name] for name in names])
+            raise DataError(f"it holds {largest}; every pixel needs a class id, 0 to {len(table) - 1}")
+        return values
+
+    refusal = (
+        "The predictions of segmenters.command.predict cannot be used; a label map of the same name and size is "
+        "required for each image, and nothing else. Correct it, and rerun the same command; trained models stay."
+    )
+    return read_given(contents, names, read, refusal, (".png",))

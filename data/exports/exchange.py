@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.storage.untrusted import read_file, short
@@ -45,16 +48,45 @@ def contents_of(folder: Path) -> dict[str, bytes]:
     return contents
 
 
-def name_problems(
-    found: Sequence[str], names: Sequence[str], extensions: tuple[str, ...] = IMAGE_EXTENSIONS
-) -> dict[str, str]:
-    """Return which files are not there, there twice, or not asked for: a text each, by the name that it is about.
+def read_given(
+    contents: Mapping[str, bytes],
+    names: Sequence[str],
+    read: Callable[[bytes], np.ndarray],
+    refusal: str,
+    extensions: tuple[str, ...] = IMAGE_EXTENSIONS,
+) -> np.ndarray:
+    """Return what was given back for names without extension, in their order and stacked: [B, ...].
 
-    Args:
-        found: Names of files that were given back, with their extensions.
-        names: Names that were asked for, without one.
-        extensions: Those that a file may have, in lower case.
+    `read` raises a DataError that says what is wrong with a file's bytes. A file has one of the extensions, in lower
+    case. The message of the error begins with `refusal`.
+
+    Raises:
+        DataError: Files are missing, there twice, not asked for, or cannot be read; all problems at once.
     """
+    wrong, arrays = _name_problems([*contents], names, extensions), dict[str, np.ndarray]()
+    problems = list(wrong.values())
+    for name, content in contents.items():
+        if name not in wrong:
+            try:
+                arrays[Path(name).stem] = read(content)
+            except DataError as error:
+                problems.append(f"{name}: {error.summary}")
+    if problems:
+        raise DataError(refusal, problems)
+    return np.stack([arrays[name] for name in names])
+
+
+def check_size(image: Image.Image, size: tuple[int, int], owner: str) -> None:
+    """Refuse an image that has not the height and width of its owner."""
+    if (image.height, image.width) != size:
+        raise DataError(
+            f"it has {image.height} x {image.width} pixels (height x width); {size[0]} x {size[1]} are required, those "
+            f"of its {owner}"
+        )
+
+
+def _name_problems(found: Sequence[str], names: Sequence[str], extensions: tuple[str, ...]) -> dict[str, str]:
+    """Return which files were given back wrongly: not there, there twice, or not asked for; a text each, by name."""
     asked, problems, given = set(names), dict[str, str](), dict[str, str]()
     for name in sorted(found):
         stem, extension = Path(name).stem, Path(name).suffix.lower()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scenepalette.common.errors import DataError
+from scenepalette.data.classes import ClassTable
 from scenepalette.data.decoding.class_files import CITYSCAPES
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.files.finding import Search, require_folders
@@ -24,26 +25,17 @@ def open_cityscapes(root: Path, split: str, *, labels: LabelSettings = AS_FOUND)
     Other formats are read too. Label values are the published label ids; 255 is ignored. The arguments are those of
     `DatasetEntry.open`. Checking decodes every file, which takes some minutes for the whole training split.
     """
-    layout = "leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelIds.png"
-    search = require_folders("cityscapes", root, [f"leftImg8bit/{split}", f"gtFine/{split}"], layout)
-    require_labels(
-        root / "gtFine" / split,
-        LABEL_END,
-        "Copy these, which the release has beside them; or give *_labelTrainIds.png that name and set "
+    return open_by_folders(
+        CITYSCAPES,
+        LICENCE,
+        root,
+        split,
+        labels,
+        label_end=LABEL_END,
+        layout="leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelIds.png",
+        remedy="Copy these, which the release has beside them; or give *_labelTrainIds.png that name and set "
         "data.label_encoding to train-ids; or make labels of *_polygons.json with `scenepalette import --from "
         "cityscapes-json`.",
-    )
-    return PairedFiles(
-        name="cityscapes",
-        split=split,
-        root=root,
-        table=CITYSCAPES,
-        licence=LICENCE,
-        pairs=pair_by_folders(search, split, label_end=LABEL_END),
-        problems=search.problems,
-        notes=search.notes,
-        labels=labels,
-        other_labels=search.all_labels("gtFine", end=LABEL_END),
     )
 
 
@@ -56,20 +48,38 @@ DATASET = DatasetEntry(
 )
 
 
-def require_labels(folder: Path, label_end: str, remedy: str) -> None:
-    """Check that there are labels beside other files of annotations.
+def open_by_folders(
+    table: ClassTable,
+    licence: str,
+    root: Path,
+    split: str,
+    labels: LabelSettings,
+    *,
+    label_end: str,
+    layout: str,
+    remedy: str,
+) -> PairedFiles:
+    """Open a split of a data set in Cityscapes' layout, which is called as its class table.
 
-    Args:
-        folder: Folder of the annotations of a split.
-        label_end: What the names of labels end with.
-        remedy: Where labels come from, for the message.
-
-    Raises:
-        DataError: There are annotations and no label.
+    A message has the layout in words, or where there are annotations and no label, `remedy`: where labels come from.
     """
+    search = require_folders(table.name, root, [f"leftImg8bit/{split}", f"gtFine/{split}"], layout)
+    folder = root / "gtFine" / split
     names = [path.name.lower() for path in folder.glob("**/*_gtFine_*")]
     if names and not any(f"{label_end.lower()}." in name for name in names):
         raise DataError(f"{folder} has annotations, but no label files *{label_end}.png. {remedy}")
+    return PairedFiles(
+        name=table.name,
+        split=split,
+        root=root,
+        table=table,
+        licence=licence,
+        pairs=pair_by_folders(search, split, label_end=label_end),
+        problems=search.problems,
+        notes=search.notes,
+        labels=labels,
+        other_labels=search.all_labels("gtFine", end=label_end),
+    )
 
 
 def pair_by_folders(search: Search, split: str, *, label_end: str) -> list[FilePair]:

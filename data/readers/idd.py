@@ -6,13 +6,11 @@ from pathlib import Path
 
 from scenepalette.data.decoding.class_files import IDD
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
-from scenepalette.data.files.finding import require_folders
 from scenepalette.data.files.image_files import PairedFiles
-from scenepalette.data.readers.cityscapes import pair_by_folders, require_labels
+from scenepalette.data.readers.cityscapes import open_by_folders
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = "India Driving Dataset, published for research; terms: https://idd.insaan.iiit.ac.in/"
-LABEL_END = "_gtFine_labelids"
 
 
 def open_idd(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> PairedFiles:
@@ -22,25 +20,16 @@ def open_idd(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> Pai
 
     Label values are these ids; 255 is ignored. The arguments are those of `DatasetEntry.open`.
     """
-    layout = "leftImg8bit/SPLIT/SEQUENCE/*_leftImg8bit.(png|jpg) and gtFine/SPLIT/SEQUENCE/*_gtFine_labelids.png"
-    search = require_folders("idd", root, [f"leftImg8bit/{split}", f"gtFine/{split}"], layout)
-    require_labels(
-        root / "gtFine" / split,
-        LABEL_END,
-        "Make them with the data set's own script: createLabels.py --datadir ROOT --id-type id "
+    return open_by_folders(
+        IDD,
+        LICENCE,
+        root,
+        split,
+        labels,
+        label_end="_gtFine_labelids",
+        layout="leftImg8bit/SPLIT/SEQUENCE/*_leftImg8bit.(png|jpg) and gtFine/SPLIT/SEQUENCE/*_gtFine_labelids.png",
+        remedy="Make them with the data set's own script: createLabels.py --datadir ROOT --id-type id "
         "(github.com/AutoNUE/public-code).",
-    )
-    return PairedFiles(
-        name="idd",
-        split=split,
-        root=root,
-        table=IDD,
-        licence=LICENCE,
-        pairs=pair_by_folders(search, split, label_end=LABEL_END),
-        problems=search.problems,
-        notes=search.notes,
-        labels=labels,
-        other_labels=search.all_labels("gtFine", end=LABEL_END),
     )
 
 

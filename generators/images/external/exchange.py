@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.storage.untrusted import short
 from scenepalette.data.arrays import images_from_uint8
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.decoding.image_opening import open_image_content, shown_format
-from scenepalette.data.exports.exchange import name_problems
+from scenepalette.data.exports.exchange import check_size, read_given
 from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.images.noise import NoiseScheme
 
@@ -77,32 +75,18 @@ def decoded_images(contents: Mapping[str, bytes], names: Sequence[str], size: tu
     Raises:
         DataError: Images are missing, there for nothing, no images, or of another size; all problems at once.
     """
-    wrong, images = name_problems([*contents], names), dict[str, np.ndarray]()
-    problems = list(wrong.values())
-    for name, content in contents.items():
-        if name in wrong:
-            continue
-        try:
-            with open_image_content(content) as image:
-                if image.format not in _FORMATS or image.mode not in _MODES:
-                    problems.append(
-                        f"{name}: it is {shown_format(image.format)} of mode {image.mode}; give PNG or JPEG with 8 "
-                        "bits per channel"
-                    )
-                elif (image.height, image.width) != size:
-                    problems.append(
-                        f"{name}: it has {image.height} x {image.width} pixels (height x width); {size[0]} x {size[1]} "
-                        "are required, those of its label"
-                    )
-                else:
-                    image.info.pop("transparency", None)
-                    images[Path(name).stem] = np.asarray(image.convert("RGB"))
-        except DataError as error:
-            problems.append(f"{short(name)}: {error.summary}")
-    if problems:
-        raise DataError(
-            f"The images of {who} cannot be used; an image of the same name and size is required for each label, and "
-            "nothing else. Correct it, and rerun the same command; what is finished stays.",
-            problems,
-        )
-    return np.stack([images[name] for name in names])
+
+    def read(content: bytes) -> np.ndarray:
+        with open_image_content(content) as image:
+            if image.format not in _FORMATS or image.mode not in _MODES:
+                found = f"{shown_format(image.format)} of mode {image.mode}"
+                raise DataError(f"it is {found}; give PNG or JPEG with 8 bits per channel")
+            check_size(image, size, "label")
+            image.info.pop("transparency", None)
+            return np.asarray(image.convert("RGB"))
+
+    refusal = (
+        f"The images of {who} cannot be used; an image of the same name and size is required for each label, and "
+        "nothing else. Correct it, and rerun the same command; what is finished stays."
+    )
+    return read_given(contents, names, read, refusal)
