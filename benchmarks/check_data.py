@@ -32,7 +32,7 @@ from scenepalette.data.datasets import Split
 from scenepalette.data.files import checking
 from scenepalette.pipeline.config import DataConfig
 from scenepalette.pipeline.doctor.scan import Scanner, scan
-from scenepalette.pipeline.stages.data import try_splits
+from scenepalette.pipeline.stages.inputs.opened_splits import try_splits
 
 CLASSES = 19
 WORK = {

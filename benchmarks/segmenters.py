@@ -32,7 +32,7 @@ from scenepalette.data.shards.pairs import ShardPairs
 from scenepalette.data.shards.schema import Row
 from scenepalette.pipeline.config import load_config
 from scenepalette.pipeline.doctor.machine.measure import StepTimes
-from scenepalette.pipeline.stages.data import prepare_data, read_data
+from scenepalette.pipeline.stages.inputs.data import prepare_data, read_data
 from scenepalette.pipeline.stages.segment import arm_settings
 from scenepalette.segmenters import train
 from scenepalette.segmenters.train import train_segmenter

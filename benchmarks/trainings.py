@@ -40,8 +40,8 @@ from scenepalette.generators.nn.blocks import count_parameters
 from scenepalette.generators.palettes import PaletteSampler
 from scenepalette.pipeline.config import DataConfig, load_config
 from scenepalette.pipeline.doctor.machine.measure import StepTimes
-from scenepalette.pipeline.stages.data import prepare_data, read_data
 from scenepalette.pipeline.stages.images import image_model, untrained_features
+from scenepalette.pipeline.stages.inputs.data import prepare_data, read_data
 from scenepalette.pipeline.stages.layouts import SECTIONS, layout_model
 from scenepalette.pipeline.stages.palettes import fit_palettes, load_sampler
 from scenepalette.training.device.abilities import computes_bfloat16

@@ -12,15 +12,12 @@ class Progress(Protocol):
 
     def start(self, description: str, total: int, done: int = 0) -> None:
         """Begin a piece of work of `total` units, of which `done` were finished earlier."""
-        ...
 
     def advance(self, count: int = 1, **values: float) -> None:
         """Report `count` more finished units and current values such as losses."""
-        ...
 
     def finish(self) -> None:
         """End the piece of work, whether all its units were reported or not; more calls do nothing."""
-        ...
 
 
 class NoProgress:

@@ -24,8 +24,12 @@ from scenepalette.pipeline.run_directory.manifests import MANIFEST
 from scenepalette.pipeline.run_directory.ownership import CONFIG, check_holds_run, exclusive, remember
 from scenepalette.pipeline.run_directory.study_results import CURVE_RESULT, LOOP_RESULT
 from scenepalette.pipeline.run_state import RunState
-from scenepalette.pipeline.stages.data import DataUnit, ExtraTestUnit, SourceUnit, UnlabelledUnit
 from scenepalette.pipeline.stages.generate import PairsUnit, model_units
+from scenepalette.pipeline.stages.inputs.data import DataUnit
+from scenepalette.pipeline.stages.inputs.extra_tests import ExtraTestUnit
+from scenepalette.pipeline.stages.inputs.segmenter_data import SegmenterDataUnit
+from scenepalette.pipeline.stages.inputs.source_unit import SourceUnit
+from scenepalette.pipeline.stages.inputs.unlabelled_images import UnlabelledUnit
 from scenepalette.pipeline.stages.pair_quality.quality import quality_units
 from scenepalette.pipeline.stages.pair_quality.teachers import TeacherUnit, needs_teachers
 from scenepalette.pipeline.stages.palettes import PalettesUnit
@@ -33,7 +37,6 @@ from scenepalette.pipeline.stages.reporting.pooling import pooling_problems
 from scenepalette.pipeline.stages.reporting.report import ReportUnit
 from scenepalette.pipeline.stages.segment import SegmenterUnit
 from scenepalette.pipeline.stages.segment_by_command import CommandSegmenterUnit
-from scenepalette.pipeline.stages.segmenter_data import SegmenterDataUnit
 from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.studies.compare import comparison_units
 from scenepalette.pipeline.stages.studies.curve import curve_units

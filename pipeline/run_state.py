@@ -15,9 +15,11 @@ from scenepalette.pipeline.config import config_text
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
 from scenepalette.pipeline.run_directory.ownership import CONFIG, remember, write_document, write_shards_card
 from scenepalette.pipeline.run_directory.study_results import CURVE_RESULT, LOOP_RESULT
-from scenepalette.pipeline.stages.data import EXTRA_TESTS, SourceUnit, read_data, with_known_paths
 from scenepalette.pipeline.stages.generate import PairsUnit
-from scenepalette.pipeline.stages.segmenter_data import read_segmenter_data
+from scenepalette.pipeline.stages.inputs.data import read_data
+from scenepalette.pipeline.stages.inputs.extra_tests import EXTRA_TESTS
+from scenepalette.pipeline.stages.inputs.segmenter_data import read_segmenter_data
+from scenepalette.pipeline.stages.inputs.source_unit import SourceUnit, with_known_paths
 from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.studies.curve import STAGE as CURVE
 from scenepalette.pipeline.stages.studies.loop_rounds import STAGE as LOOP

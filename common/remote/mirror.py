@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TextIO
@@ -176,9 +176,10 @@ class Mirror:
 
     def _prune(self) -> None:
         """Remove copies of files that are no longer at the URL."""
-        for path in _files_below(self.folder):
-            if path.relative_to(self.folder).as_posix() not in self.entries:
-                path.unlink(missing_ok=True)
+        for parent, _, names in os.walk(self.folder):
+            for path in (Path(parent, name) for name in names):
+                if path.relative_to(self.folder).as_posix() not in self.entries:
+                    path.unlink(missing_ok=True)
 
 
 def local_copy(url: str, progress: Progress = NO_PROGRESS) -> Path:
@@ -200,8 +201,3 @@ def _ends_line(path: Path) -> bool:
     with open(path, "rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read(1) == b"\n"
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder):
-        yield from (Path(parent, name) for name in names)

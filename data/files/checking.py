@@ -44,7 +44,6 @@ class Look(Protocol):
 
     def begin(self, ids: Sequence[str], num_classes: int) -> None:
         """Hear which samples will come."""
-        ...
 
     @property
     def sketch(self) -> Sketch:
@@ -67,7 +66,6 @@ class Look(Protocol):
 
     def add(self, index: int, seen: Any) -> None:
         """Take what `at` returned, in the order of the samples; None for one that could not be used."""
-        ...
 
 
 @dataclass(frozen=True)

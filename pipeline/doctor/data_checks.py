@@ -34,7 +34,7 @@ from scenepalette.data.similarity import (
 from scenepalette.pipeline.doctor.findings import Check, Status
 from scenepalette.pipeline.doctor.label_guesses import guess, read_raw_label
 from scenepalette.pipeline.doctor.scan import Scan
-from scenepalette.pipeline.stages.data import notes_of
+from scenepalette.pipeline.stages.inputs.opened_splits import notes_of
 
 FEW_TRAINING, FEW_VALIDATION = 100, 20
 STRETCHED, STRONGLY_STRETCHED = 1.05, 1.35
@@ -379,7 +379,8 @@ def check_leakage(
         noun: What the evaluated images are called; by default after their split.
     """
     noun = noun or {"val": "validation"}.get(validation.split, validation.split)
-    same = _identical(train, validation)
+    places = {digest: index for index, digest in enumerate(train.hashes) if digest}
+    same = [(places[digest], j) for j, digest in enumerate(validation.hashes) if digest in places]
     named = {(j, i) for i, j in same}
     alike = [
         pair
@@ -502,11 +503,6 @@ def check_links(datasets: Sequence[SegmentationDataset], root: Path | None) -> C
     summary = f"{counted(len(leading), 'file is a link to an image', 'files are links to images')} outside of {root}."
     remedy = "If you did not make these links yourself, copy the images that you want into the folder."
     return _none_of(leading, "Every file lies in the data set's folder.", Check("links", "warning", summary, remedy))
-
-
-def _identical(train: Scan, validation: Scan) -> list[tuple[int, int]]:
-    places = {digest: index for index, digest in enumerate(train.hashes) if digest}
-    return [(places[digest], j) for j, digest in enumerate(validation.hashes) if digest in places]
 
 
 def _changed_copies(

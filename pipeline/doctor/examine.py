@@ -48,7 +48,7 @@ from scenepalette.pipeline.doctor.split_checks import check_extra_tests, check_t
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run, units_of
 from scenepalette.pipeline.run_directory.ownership import check_ownership
-from scenepalette.pipeline.stages.data import try_splits
+from scenepalette.pipeline.stages.inputs.opened_splits import try_splits
 from scenepalette.pipeline.stages.segment import size_field
 from scenepalette.pipeline.systems import plugin_entries, plugin_problems
 from scenepalette.pipeline.units.places import local_folder, with_local_root

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from scenepalette.common.wording import counted
+
 Status = Literal["ok", "note", "warning", "problem"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
@@ -61,12 +63,8 @@ class Diagnosis:
 
     def verdict(self, strict: bool = False) -> str:
         """Return the outcome in one sentence."""
-        counts = {status: len(self.of(status)) for status in STATUSES}
-        found = ", ".join(
-            f"{counts[status]} {status if counts[status] == 1 else f'{status}s'}"
-            for status in ("problem", "warning", "note")
-            if counts[status]
-        )
+        counts = {status: len(self.of(status)) for status in reversed(STATUSES) if status != "ok"}
+        found = ", ".join(counted(count, status) for status, count in counts.items() if count)
         if self.failed(strict):
             return f"To be fixed before a run: {found}."
         return f"Nothing has to be fixed: {found}." if found else "Nothing has to be fixed."

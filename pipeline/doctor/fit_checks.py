@@ -20,7 +20,7 @@ from scenepalette.data.sample import SegmentationDataset
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor.findings import Check, Status
 from scenepalette.pipeline.doctor.scan import Scan
-from scenepalette.pipeline.stages.fitted import size_note
+from scenepalette.pipeline.stages.inputs.fitted import size_note
 
 FEW_LABELLED = 0.05
 """Share of labelled pixels below which a label may lose all of them when it is resized."""

@@ -20,7 +20,7 @@ from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor.data_checks import check_leakage
 from scenepalette.pipeline.doctor.findings import Check, Status
 from scenepalette.pipeline.doctor.scan import Scan, Scanner, scan
-from scenepalette.pipeline.stages.data import field_of_test, open_extra_test, origin_of_test
+from scenepalette.pipeline.stages.inputs.opened_splits import field_of_test, open_extra_test, origin_of_test
 from scenepalette.pipeline.units.places import local_folder
 
 

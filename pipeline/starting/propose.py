@@ -20,7 +20,7 @@ from scenepalette.pipeline.doctor.data_checks import STRETCHED, STRONGLY_STRETCH
 from scenepalette.pipeline.doctor.machine.timing import Measured, measure
 from scenepalette.pipeline.doctor.oracle import check_oracle
 from scenepalette.pipeline.recipes import RECIPES
-from scenepalette.pipeline.stages.data import hold_out, notes_of, open_splits, origin_of_test
+from scenepalette.pipeline.stages.inputs.opened_splits import hold_out, notes_of, open_splits, origin_of_test
 from scenepalette.pipeline.starting.budget import CPU, RESERVE, Base, Choice, Search, base_of_machine
 from scenepalette.pipeline.starting.recognise import recognise
 from scenepalette.pipeline.starting.sizes import sizes_for, stretch

@@ -20,7 +20,7 @@ from scenepalette.pipeline.checks.preflight import data_problems
 from scenepalette.pipeline.config import RunConfig, load_config, make_config, with_overrides
 from scenepalette.pipeline.finished.regenerate import regenerate_rows
 from scenepalette.pipeline.run import Run, units_of
-from scenepalette.pipeline.stages.data import read_data
+from scenepalette.pipeline.stages.inputs.data import read_data
 from scenepalette.pipeline.stages.pair_quality.quality import sources_of
 
 INSERT = "generate.kinds=[full, partial, semi, insert]"

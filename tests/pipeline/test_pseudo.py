@@ -22,7 +22,7 @@ from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
 from scenepalette.pipeline.checks.preflight import settings_problems
 from scenepalette.pipeline.config import RunConfig, load_config, make_config, with_overrides
 from scenepalette.pipeline.run import Run, units_of
-from scenepalette.pipeline.stages.data import read_data
+from scenepalette.pipeline.stages.inputs.data import read_data
 from scenepalette.pipeline.stages.reporting.report import _samples
 
 MIXED = "segmenters.arms=[real, real+pseudo]"

@@ -25,8 +25,8 @@ from scenepalette.generators.images.loading import load_image_generator
 from scenepalette.generators.layouts.loading import load_layout_generator
 from scenepalette.pipeline.config import FinetuneConfig, RunConfig, load_config
 from scenepalette.pipeline.run import Run, units_of
-from scenepalette.pipeline.stages.data import read_data
 from scenepalette.pipeline.stages.generate import make_shard
+from scenepalette.pipeline.stages.inputs.data import read_data
 from scenepalette.pipeline.stages.shard_files import ShardPlan, is_written, place_of, plan_shards, plans_for
 from scenepalette.pipeline.stages.studies.compare import comparison_units
 from scenepalette.pipeline.units.records import fingerprint_of

@@ -48,23 +48,18 @@ class Tracker(Protocol):
 
     def begin(self, unit: UnitRun, memory: dict[str, Any]) -> None:
         """Open the unit's run and, if there is none, that of the whole run."""
-        ...
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Pass on the numbers of a line of the metrics log."""
-        ...
 
     def show(self, name: str, path: Path, step: int) -> None:
         """Pass on an image that was reached after `step` steps."""
-        ...
 
     def publish(self, name: str, folder: Path, summary: Mapping[str, float]) -> None:
         """Pass on a folder with a page, under a name, and numbers of the whole run."""
-        ...
 
     def end(self, status: Status) -> None:
         """Close the unit's run."""
-        ...
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -37,12 +37,12 @@ from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
 from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.stages.data import FILLED
 from scenepalette.pipeline.stages.generate import hardening_of, make_shard, pair_models
 from scenepalette.pipeline.stages.images import image_model, untrained_features
+from scenepalette.pipeline.stages.inputs.data import FILLED
+from scenepalette.pipeline.stages.inputs.segmenter_data import NAME as SEGMENTER_DATA
 from scenepalette.pipeline.stages.palettes import real_palettes
 from scenepalette.pipeline.stages.segment import arm_settings
-from scenepalette.pipeline.stages.segmenter_data import NAME as SEGMENTER_DATA
 from scenepalette.pipeline.stages.shard_files import ShardPlan
 from scenepalette.segmenters.train import train_segmenter
 from scenepalette.training.device.abilities import inference_type

@@ -30,8 +30,8 @@ from scenepalette.pipeline.run_directory.ownership import check_ownership
 from scenepalette.pipeline.sections import settings_from
 from scenepalette.pipeline.stages.generate import pair_models
 from scenepalette.pipeline.stages.images import ImageModel
+from scenepalette.pipeline.stages.inputs.segmenter_data import NAME as SEGMENTER_DATA
 from scenepalette.pipeline.stages.layouts import LayoutModel
-from scenepalette.pipeline.stages.segmenter_data import NAME as SEGMENTER_DATA
 from scenepalette.pipeline.units.records import misfits
 from scenepalette.segmenters.loading import build_segmenter
 from scenepalette.segmenters.settings import SegmenterSettings

@@ -32,10 +32,10 @@ from scenepalette.pipeline.device.beside import trainings_at_once
 from scenepalette.pipeline.device.memory import KILLED, ending_of
 from scenepalette.pipeline.doctor.findings import Check
 from scenepalette.pipeline.doctor.machine.measure import READY, START, Step, timed_steps
-from scenepalette.pipeline.stages.data import FILLED
+from scenepalette.pipeline.stages.inputs.data import FILLED
+from scenepalette.pipeline.stages.inputs.segmenter_data import NAME as SEGMENTER_DATA
 from scenepalette.pipeline.stages.pair_quality.teachers import STAGE as TEACHERS
 from scenepalette.pipeline.stages.pair_quality.teachers import needs_teachers, teacher_settings
-from scenepalette.pipeline.stages.segmenter_data import NAME as SEGMENTER_DATA
 from scenepalette.pipeline.units.records import show_seconds
 from scenepalette.training.device.abilities import chosen_accelerator
 

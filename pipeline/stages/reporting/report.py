@@ -48,9 +48,10 @@ from scenepalette.pipeline.report.results import (
 from scenepalette.pipeline.report.statistics import choose
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, read_record
 from scenepalette.pipeline.run_directory.study_results import CURVE_RESULT, LOOP_RESULT, read_result
-from scenepalette.pipeline.stages.data import EXTRA_TESTS, read_findings
-from scenepalette.pipeline.stages.fitted import resolution_of
 from scenepalette.pipeline.stages.images import image_model
+from scenepalette.pipeline.stages.inputs.extra_tests import EXTRA_TESTS
+from scenepalette.pipeline.stages.inputs.fitted import resolution_of
+from scenepalette.pipeline.stages.inputs.split_findings import read_findings
 from scenepalette.pipeline.stages.pair_quality.quality import found_by_teachers
 from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
 from scenepalette.pipeline.stages.reporting.copies import check_copies

@@ -25,7 +25,7 @@ from scenepalette.pipeline.report.loop_page import (
 )
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun, PairSample
 from scenepalette.pipeline.run_directory.study_results import REPORT
-from scenepalette.pipeline.stages.fitted import resolution_of
+from scenepalette.pipeline.stages.inputs.fitted import resolution_of
 from scenepalette.pipeline.stages.palettes import real_palettes, stored_palettes
 from scenepalette.pipeline.stages.reporting.report import provenance, rare_class_problems, rare_ids_of, reported_split
 from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, TEST_CONFUSION, arm_settings, read_confusion

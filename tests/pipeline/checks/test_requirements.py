@@ -19,7 +19,8 @@ from scenepalette.pipeline.config import DataConfig
 from scenepalette.pipeline.doctor.examine import examine
 from scenepalette.pipeline.doctor.scan import Scan
 from scenepalette.pipeline.request import Request
-from scenepalette.pipeline.stages.data import open_splits, prepare_data
+from scenepalette.pipeline.stages.inputs.data import prepare_data
+from scenepalette.pipeline.stages.inputs.opened_splits import open_splits
 
 TABLE = ClassTable("mine", tuple(SemanticClass(name, (1, 2, 3)) for name in ("sky", "road", "car")))
 SIZE = (32, 48)

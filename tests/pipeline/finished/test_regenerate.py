@@ -22,7 +22,7 @@ from scenepalette.pipeline.config import load_config
 from scenepalette.pipeline.finished.regenerate import regenerate_rows, regenerate_shards
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages import generate
-from scenepalette.pipeline.stages.data import read_data
+from scenepalette.pipeline.stages.inputs.data import read_data
 
 ALL_ROWS = [str(index) for index in range(10)]
 

@@ -24,8 +24,8 @@ from scenepalette.pipeline.finished.regenerate import regenerate_rows
 from scenepalette.pipeline.finished.scene_editor import Editor, write_edit
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_ownership, exclusive, write_document
-from scenepalette.pipeline.stages.data import read_data
 from scenepalette.pipeline.stages.generate import make_shard
+from scenepalette.pipeline.stages.inputs.data import read_data
 from scenepalette.pipeline.stages.shard_files import adopt_shards, plans_for
 from scenepalette.pipeline.units.borrowing import borrow
 from scenepalette.pipeline.units.reset import plan_reset, reset

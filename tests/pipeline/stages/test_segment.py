@@ -13,7 +13,7 @@ from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig, make_config
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.stages.data import read_data
+from scenepalette.pipeline.stages.inputs.data import read_data
 from scenepalette.pipeline.stages.segment import CONFUSION, SegmenterUnit, arm_settings, read_confusion, train_arm
 from scenepalette.pipeline.units.sources import Sources
 

@@ -19,7 +19,7 @@ from scenepalette.pipeline.cli.terminal.results import print_curve
 from scenepalette.pipeline.config import RunConfig, make_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.study_results import CURVE_RESULT
-from scenepalette.pipeline.stages.data import read_data
+from scenepalette.pipeline.stages.inputs.data import read_data
 from scenepalette.pipeline.stages.studies import curve as stage
 from scenepalette.pipeline.stages.studies.curve import (
     RESULT_FILE,

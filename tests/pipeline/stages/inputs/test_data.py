@@ -17,18 +17,17 @@ from scenepalette.common.progress import NO_PROGRESS
 from scenepalette.data.unlabelled import content_of_written
 from scenepalette.pipeline.config import DataConfig, RunConfig, make_config, merge
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.stages.data import (
+from scenepalette.pipeline.stages.inputs.data import (
     DataUnit,
     content_of_arrays,
     content_of_source,
-    content_of_unlabelled_source,
-    open_extra_test,
     prepare_data,
-    prepare_extra_test,
-    prepare_unlabelled,
     read_data,
-    read_findings,
 )
+from scenepalette.pipeline.stages.inputs.extra_tests import prepare_extra_test
+from scenepalette.pipeline.stages.inputs.opened_splits import open_extra_test
+from scenepalette.pipeline.stages.inputs.split_findings import read_findings
+from scenepalette.pipeline.stages.inputs.unlabelled_images import content_of_unlabelled_source, prepare_unlabelled
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData
 

@@ -14,8 +14,10 @@ from scenepalette.common.wording import counted
 from scenepalette.data.arrays import LostLabelsError
 from scenepalette.data.datasets import TEST
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.stages.data import EVALUATED, DataUnit, content_of_arrays, open_splits
-from scenepalette.pipeline.stages.fitted import fitted_splits, read_for_segmenters, write_for_segmenters
+from scenepalette.pipeline.stages.inputs.data import DataUnit, content_of_arrays
+from scenepalette.pipeline.stages.inputs.extra_tests import EVALUATED
+from scenepalette.pipeline.stages.inputs.fitted import fitted_splits, read_for_segmenters, write_for_segmenters
+from scenepalette.pipeline.stages.inputs.opened_splits import open_splits
 from scenepalette.pipeline.units.places import with_local_root
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 
