@@ -16,7 +16,11 @@ TILE_MARK = "#tile"
 """Between the id of an image and the number of a tile of it, in the ids of tiles."""
 
 _TILE = re.compile(re.escape(TILE_MARK) + r"\d+$")
-_LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
+_FEWEST_FRAMES = 2
+"""Frames that recordings have on average at least; two may be those of two cameras."""
+_NUMBER = re.compile(r"(\d+)")
+_EXPORT_HASH = re.compile(r"\.rf\.\w+$")
+"""What Roboflow adds to the name of each image and of each augmented copy of it."""
 
 
 def sources_of(ids: Sequence[str]) -> tuple[list[str], np.ndarray]:
@@ -42,7 +46,9 @@ def sequences_of(ids: Sequence[str]) -> list[list[int]]:
     """Return the samples of each recording, in order of their frames.
 
     Ids that are equal except for their last number are frames of one recording, as `0016E5_07959` and `0016E5_07961`
-    are. An id without a number is a recording by itself.
+    are. Where hardly any are, the last number is not that of a frame, as in `07959_cam0` and `07961_cam0` or behind the
+    second of a time: then the number before it counts with it, and so on. An id without a number is a recording by
+    itself.
 
     Args:
         ids: N ids of samples.
@@ -50,12 +56,24 @@ def sequences_of(ids: Sequence[str]) -> list[list[int]]:
     Returns:
         Indices into `ids`; each occurs once. Recordings are in order of their first sample.
     """
-    recordings: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    alike: dict[tuple[str, ...], list[tuple[tuple[int, ...], int]]] = defaultdict(list)
     for index, name in enumerate(ids):
-        found = _LAST_NUMBER.search(name)
-        around = (name[: found.start()], name[found.end() :]) if found else (name, "")
-        recordings[around].append((int(found[0]) if found else 0, index))
-    return [[index for _, index in sorted(frames)] for frames in recordings.values()]
+        words = _NUMBER.split(_EXPORT_HASH.sub("", name))
+        alike[tuple(words[::2])].append((tuple(map(int, words[1::2])), index))
+    recordings = [recording for frames in alike.values() for recording in _divided(sorted(frames))]
+    return sorted(recordings, key=min)
+
+
+def _divided(frames: Sequence[tuple[tuple[int, ...], int]]) -> list[list[int]]:
+    """Return the recordings of samples whose names differ in their numbers alone; sorted by these."""
+    recordings: dict[tuple[int, ...], list[int]] = {}
+    for kept in range(max(0, len(frames[0][0]) - 1), -1, -1):
+        recordings = defaultdict(list)
+        for numbers, index in frames:
+            recordings[numbers[:kept]].append(index)
+        if _FEWEST_FRAMES * len(recordings) < len(frames):
+            break
+    return list(recordings.values())
 
 
 def blocks_of(ids: Sequence[str], frames: int = BLOCK_FRAMES) -> np.ndarray:

@@ -22,3 +22,19 @@ def test_no_sample_is_lost_and_no_block_crosses_recordings() -> None:
 @pytest.mark.parametrize("ids", [[], ["a"], ["a", "b"]])
 def test_samples_without_numbers_are_blocks_of_their_own(ids: list[str]) -> None:
     assert blocks_of(ids).tolist() == list(range(len(ids)))
+
+
+@pytest.mark.parametrize("form", ["{n}_cam0", "{n:05d}_640x480", "1718{n:06d}.{other}", "a-{n}_jpg.rf.{other}f{n}c"])
+def test_a_number_behind_that_of_the_frame_makes_no_recordings_of_single_frames(form: str) -> None:
+    ids = [form.format(n=n, other=7919 * n % 1000 + 1) for n in range(12)]
+    assert sequences_of(ids[::-1]) == [list(range(11, -1, -1))]
+
+
+def test_two_cameras_of_each_frame_are_one_recording_in_the_order_of_the_frames() -> None:
+    ids = [f"{n:04d}_cam{camera}" for camera in range(2) for n in range(6)]
+    assert sequences_of(ids) == [[0, 6, 1, 7, 2, 8, 3, 9, 4, 10, 5, 11]]
+
+
+def test_copies_of_one_image_that_roboflow_made_are_one_recording() -> None:
+    ids = ["street_jpg.rf.0a1b", "yard_jpg.rf.2c3d", "street_jpg.rf.4e5f"]
+    assert sequences_of(ids) == [[0, 2], [1]]
