@@ -74,6 +74,9 @@ def read_file(path: Path, limit: int, *, within: Path | None = None) -> bytes:
             # The size was looked up once; a file that grows meanwhile is cut there.
             return file.read(status.st_size)
     except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError) and path.is_symlink():
+            text = f"it is a link to {short(str(path.readlink()))}, which is not there; put a copy in its place"
+            raise DataError(text) from error
         raise DataError(f"it cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 

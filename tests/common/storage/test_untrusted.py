@@ -43,6 +43,12 @@ def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
         read_file(tmp_path / "x", 4)
 
 
+def test_a_link_to_nowhere_is_called_that(tmp_path: Path) -> None:
+    (tmp_path / "x").symlink_to("store/1a2b.png")
+    with pytest.raises(DataError, match=r"it is a link to store/1a2b\.png, which is not there; put a copy"):
+        read_file(tmp_path / "x", 5)
+
+
 @pytest.mark.parametrize("kind", ["pipe", "device", "socket", "folder", "missing", "loop"])
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "x"
