@@ -195,9 +195,9 @@ class Search:
     ) -> list[FilePair]:
         """Put images and labels of the same key together.
 
-        Keys that differ in nothing but the Unicode form of accents, or in upper and lower case, are the same; so are
-        names in sub-folders on one side and in none on the other. Each must be the only one. A file without a
-        counterpart is a problem.
+        Keys that differ in nothing but the Unicode form of accents, in upper and lower case, or in zeros before numbers
+        are the same; so are names in sub-folders on one side and in none on the other. Each must be the only one. A
+        file without a counterpart is a problem.
 
         Args:
             images: Image file of each key.
@@ -320,6 +320,7 @@ _FORMS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("the label's name has another Unicode form", composed),
     ("the label's name has other capitals", lambda key: composed(key).casefold()),
     (_FOLDERS, lambda key: composed(key.rsplit("/", 1)[-1])),
+    ("numbers have zeros before them on one side alone", lambda key: re.sub(r"(?<!\d)0+(?=\d)", "", composed(key))),
 )
 
 

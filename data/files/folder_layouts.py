@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.wording import counted
-from scenepalette.data.decoding.image_opening import FORMATS, READ_FORMATS, has_image_extension
+from scenepalette.data.decoding.image_opening import EXTENSIONS, FORMATS, READ_FORMATS, has_image_extension
 from scenepalette.data.files.finding import ARCHIVES, Search, is_litter, require_folders
 from scenepalette.data.files.image_files import FilePair
 from scenepalette.data.files.label_names import (
@@ -24,6 +24,7 @@ from scenepalette.data.files.label_names import (
     SEPARATED,
     best_suffix,
     count_suffixes,
+    how_to_rename,
     is_label_word,
     labels_by_image,
 )
@@ -156,6 +157,12 @@ def _one_of(search: Search, folders: Mapping[str, str], names: Sequence[str], se
     return holding[0] if holding else plain or found[0]
 
 
+def _may_be_images(search: Search, folder: str) -> bool:
+    """Tell whether a folder of any name may be that of the images: it holds some, and is none of a split."""
+    name = folder.rsplit("/", 1)[-1]
+    return not is_litter(name) and _word(name) not in _OF_SPLITS and _holds_images(search, folder)
+
+
 def _both_meant(search: Search, folders: Iterable[str], setting: str = "") -> DataError:
     or_set = f", or set {setting} to the right one" if setting else ""
     return DataError(
@@ -175,7 +182,14 @@ def _images_and_labels(
     if first not in folders:
         return images, None
     labels = f"{folders[first]}/{rest}" if rest else folders[first]
-    return images, labels if (search.root / labels).is_dir() else None
+    if not (search.root / labels).is_dir():
+        return images, None
+    parent = folders[first].removesuffix(first).rstrip("/") or "."
+    if images is None and not _names_in(search, parent):
+        # Whatever it is called, the only other folder with images has those of the labels.
+        others = [path for name, path in folders.items() if name != first and _may_be_images(search, path)]
+        images = others[0] if len(others) == 1 else None
+    return images, labels
 
 
 def _place_of_split(search: Search, split: str, options: FolderOptions) -> _Place | None:
@@ -236,6 +250,15 @@ def _require(search: Search, wanted: Sequence[str], remedy: str = "") -> None:
     require_folders("folder", search.root, wanted, LAYOUT, found=f"{remedy} {_found_instead(search)}".strip())
 
 
+def _how_to_pair(search: Search, place: _Place) -> str:
+    """Return what to do where no image has a label: rename labels, if they have other names; else what was found."""
+    images, labels = (
+        {Path(problem.path).stem for problem in search.problems if problem.path.startswith(f"{folder}/")}
+        for folder in (place.images, place.labels)
+    )
+    return how_to_rename(labels) if images and labels and images.isdisjoint(labels) else _found_instead(search)
+
+
 def _how_to_divide(place: _Place | None, unlabelled: str = "") -> str:
     """Return what to do where training images have a place and those for validation have none, or no labels."""
     if place is None:
@@ -289,7 +312,8 @@ def _found_instead(search: Search) -> str:
         name for name in listed if name.lower().endswith(_ANNOTATIONS) and name.lower() not in _DESCRIPTIONS
     ]:
         hints.append(f"Annotations such as {annotations[0]} become labels by `scenepalette import`.")
-    others = [name for name in listed if re.search(r"[^.]\.\w+$", name) and not name.lower().endswith(_TEXTS)]
+    known_ends = (*_TEXTS, *EXTENSIONS)
+    others = [name for name in listed if re.search(r"[^.]\.\w+$", name) and not name.lower().endswith(known_ends)]
     if not holding and (volumes := [name for name in listed if name.lower().endswith(".nii.gz")] or others):
         hints.append(f"There are no images, but files such as {volumes[0]}; what is read are {READ_FORMATS}.")
     return " ".join(hints)
@@ -502,7 +526,8 @@ def _pairs_of_whole(search: Search, split: str, options: FolderOptions) -> list[
             )
         return listed_pairs(search, lists, split, pairs)
     if not pairs and search.problems:
-        text = f"No image in {place.images}/ has a label of its name in {place.labels}/. {_found_instead(search)}"
+        text = f"No image in {place.images}/ has a label of its name in {place.labels}/. "
+        text += _how_to_pair(search, place)
         raise DataError(f"{search.root} cannot be read as 'folder'. {text.strip()}", search.problems)
     unread = other_lists(search, (place.images, place.labels))
     search.pass_over(unread, "a list by its name, but not called train.txt, val.txt or the like")

@@ -21,6 +21,7 @@ LABEL_FOLDERS = (
 """What the folder of labels may be called, in any case."""
 _LABEL_WORDS = frozenset({*LABEL_FOLDERS, "l", "matte", "labelids", "segm", "indexlabel"})
 SEPARATED = re.compile(r"[_\-. ]")
+_LABEL_STUDIO = re.compile(r"task-\d+-annotation-\d+-")
 _LEAST_SUFFIXED = 2
 """Labels with an addition that says nothing by itself, of which it is one; a single one may be chance."""
 
@@ -118,6 +119,16 @@ def best_suffix(counts: Mapping[str, int], place: Path) -> str:
         f"In {place}, the label of an image could be {named}. Set data.label_suffix to what the names of the right "
         "ones have after those of their images. If each is a mask of one class, merge them into one label per image."
     )
+
+
+def how_to_rename(names: Iterable[str]) -> str:
+    """Return what to do with labels of these names, of which none is that of an image."""
+    if any(map(_LABEL_STUDIO.match, names)):
+        return (
+            "Label Studio names masks by task, one for each class or brush: its JSON export says which image a task "
+            "has. Merge those of one image into a label of class ids, and name it as the image."
+        )
+    return "Name each label as its image, or set data.label_suffix to what its name has behind that of the image."
 
 
 def is_label_word(suffix: str) -> bool:

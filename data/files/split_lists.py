@@ -133,6 +133,8 @@ def _read_list(
         if len(matches) == 1:
             return _other_label(search, text, matches[0], others) or matches[0]
         why = "several images have that name" if matches else "no image with a label has that name"
+        if not matches and _SEVERAL_PATHS.search(text):
+            why += "; labels are found by the names of their images, not by lists: name them alike"
         return f"{short(text)}: {why}"
 
     lines_and_pairs = ((n, text, pair_of(text, matches, others)) for n, text, matches, others in entries)

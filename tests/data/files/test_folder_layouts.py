@@ -266,9 +266,56 @@ def test_outlines_of_the_field_of_view_are_not_taken_for_labels(tmp_path: Path) 
 
 
 def test_a_label_folder_beside_no_known_folder_of_images_is_told(tmp_path: Path) -> None:
-    root = made(tmp_path / "data", "top/i{n}.png", "gts/i{n}.png")
+    root = made(made(tmp_path / "data", "top/i{n}.png", "gts/i{n}.png"), "depth/i{n}.png", "")
     with pytest.raises(DataError, match=r"beside .*gts is no folder of images .* top/ \(18\)"):
         open_folder(root, "train", options=FolderOptions(label_folder="gts"))
+
+
+@pytest.mark.parametrize("folder", ["", "{s}/"])
+def test_beside_a_stated_label_folder_the_only_other_one_has_the_images(tmp_path: Path, folder: str) -> None:
+    root = made(tmp_path / "data", f"{folder}CameraRGB/i{{n}}.png", f"{folder}CameraSeg/i{{n}}.png")
+    found = [numbers(root, split, FolderOptions(label_folder="CameraSeg")) for split in COUNTS]
+    assert found == [TRAIN, VAL] if folder else all(found)
+
+
+def test_beside_a_stated_label_folder_loose_images_come_before_other_folders(tmp_path: Path) -> None:
+    root = made(made(tmp_path / "data", "{s}/i{n}.png", "{s}/gts/i{n}.png"), "{s}/depth/i{n}.png", "")
+    assert numbers(root, "train", FolderOptions(label_folder="gts")) == TRAIN
+
+
+def test_labels_whose_numbers_have_no_zeros_are_paired(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "{s}/images/{n}.png", "{s}/labels/{x}.png")
+    assert [numbers(root, split) for split in COUNTS] == [TRAIN, VAL]
+
+
+@pytest.mark.parametrize(
+    ("label", "remedy"),
+    [
+        ("task-{x}-annotation-{n}-by-1-tag-road-0.png", "Label Studio names masks by task"),
+        ("mask of {n}x.png", "Name each label as its image, or set data.label_suffix"),
+    ],
+)
+def test_where_no_label_is_named_as_an_image_nothing_is_to_be_moved(tmp_path: Path, label: str, remedy: str) -> None:
+    root = made(tmp_path / "data", "images/{x}a.png", f"labels/{label}")
+    with pytest.raises(DataError, match="No image in images/ has a label of its name") as caught:
+        open_folder(root, "train")
+    assert remedy in str(caught.value) and "SPLIT/images" not in str(caught.value)
+
+
+def test_of_stacks_of_slices_it_is_not_said_that_they_are_no_images(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "volume.tif", "labels.tif")
+    with pytest.raises(DataError, match=r"No image in \./ has a label of its name") as caught:
+        open_folder(root, "train")
+    assert "There are no images" not in str(caught.value)
+
+
+def test_a_list_cannot_pair_labels_of_other_names(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "images/a{n}.png", "labels/b{x}c.png")
+    for split in COUNTS:
+        (root / f"{split}.txt").write_text("images/a001.png labels/b1c.png\n")
+    with pytest.raises(DataError) as caught:
+        open_folder(root, "train")
+    assert "labels are found by the names of their images, not by lists: name them alike" in caught.value.problems[0]
 
 
 def test_a_label_folder_of_training_alone_is_no_wrong_setting(tmp_path: Path) -> None:
