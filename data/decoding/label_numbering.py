@@ -15,7 +15,7 @@ import numpy as np
 
 from scenepalette.common.wording import counted, listed
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.decoding.label_images import UNKNOWN, LabelSummary, LabelValues, grey_code
+from scenepalette.data.decoding.label_images import UNKNOWN, LabelSummary, LabelValues, colour_of, grey_code
 from scenepalette.data.decoding.label_offsets import MOST_PART_SHIFTED, ask_for_offset, question_of_shifted_files
 from scenepalette.data.decoding.label_places import (
     ASK,
@@ -35,6 +35,9 @@ _VISIBLE_STEP = 8
 """Smallest factor by which somebody would multiply ids to see them."""
 _MOSTLY_BACKGROUND = 25
 """Percentage of the pixels from which 255 is taken for the background and not for borders or what nobody labelled."""
+_LEAST_CHANCE = 0.001
+"""Chance below which it is none that all values are the brightness of a class's colour."""
+_BRIGHTNESS = "the brightness of the class file's colours, as converting these to grey leaves it"
 
 
 def decide_numbers(
@@ -75,7 +78,13 @@ def _decide_spread(reading: LabelReading, numbers: LabelNumbers) -> LabelReading
     # What the class file says of greys goes before what even steps suggest.
     greys = {code & 255: entry for code, entry in reading.colours.items() if code == grey_code(code & 255)}
     classes_grey = {grey: entry for grey, entry in greys.items() if entry not in (UNKNOWN, IGNORE_ID)}
+    bright = _brightness(reading, seen)
     if seen - {IGNORE_ID} <= values.ids.keys():
+        if numbers.own and IGNORE_ID not in bright and any(values.ids[value] != bright[value] for value in bright):
+            return reading.refused(
+                f"the values {listed(sorted(seen))} are class ids, and all of them are {_BRIGHTNESS}. Set "
+                "data.label_encoding to ids if they are ids; else export the labels in colours, or as ids"
+            )
         if not numbers.own or IGNORE_ID not in seen:
             return reading
         if not (IGNORE_ID in classes_grey and len(seen) > 1 and seen <= classes_grey.keys()):
@@ -84,6 +93,15 @@ def _decide_spread(reading: LabelReading, numbers: LabelNumbers) -> LabelReading
         ignored = {grey for grey, entry in greys.items() if entry == IGNORE_ID} | values.ignored
         text = "Label values are the greys of the class file's colours, and read as these classes"
         return _spread(reading, classes_grey, ignored, seen, text)
+    if shared := [value for value, entry in sorted(bright.items()) if entry == UNKNOWN]:
+        return reading.refused(
+            f"the values {listed(sorted(seen))} are {_BRIGHTNESS}, and several classes have the brightness "
+            f"{listed(shared)}. Export the labels in colours, or as class ids"
+        )
+    if bright:
+        ids = {value: entry for value, entry in bright.items() if entry != IGNORE_ID}
+        text = f"Label values are {_BRIGHTNESS}, and read as these classes"
+        return _spread(reading, ids, values.ignored | (bright.keys() - ids.keys()), seen, text)
     if text := _scaled_by_file(numbers, values.ignored):
         return reading.refused(text)
     for grid in _grids(count):
@@ -121,6 +139,21 @@ def _spread(
     exact = seen <= ids.keys() | values.all_ignored
     within = "" if exact else f" Values are taken for the nearest of these within {reading.tolerance}."
     return replace(reading, values=values, snapped=not exact).noted(f"{text} ({shown_ids(ids)}).{within}")
+
+
+def _brightness(reading: LabelReading, seen: Collection[int]) -> dict[int, int]:
+    """Return the classes that values have if they are the greys that Pillow makes of colours; none if that is chance.
+
+    Of several classes the entry is UNKNOWN. 255 need not be one of them.
+    """
+    known: dict[int, int] = {}
+    for code, entry in reading.colours.items():
+        red, green, blue = colour_of(code)
+        value = (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16  # ITU-R 601
+        known[value] = entry if known.get(value, entry) == entry else UNKNOWN
+    used = {value for value in seen if value in known or value != IGNORE_ID}
+    chance = (len(known) / 256) ** len(used)
+    return {value: known[value] for value in used} if used <= known.keys() and chance < _LEAST_CHANCE else {}
 
 
 def _lie_on(numbers: LabelNumbers, seen: frozenset[int], known: Iterable[int], tolerance: int) -> bool:

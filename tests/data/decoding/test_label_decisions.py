@@ -265,6 +265,31 @@ def test_values_of_which_the_class_file_says_what_they_are(tmp_path: Path, name:
     assert_read(write_folder(tmp_path, save_values(values), truth=truth, classes=classes), truth, note)
 
 
+def save_as_grey(colours: np.ndarray) -> Save:
+    return lambda path, label, index: Image.fromarray(colours[label]).convert("L").save(path)
+
+
+def test_colours_that_were_converted_to_grey_are_read_by_their_brightness(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, save_as_grey(COLOURS))
+    assert_read(root, scene, "are the brightness of the class file's colours")
+
+
+def test_classes_of_equal_brightness_cannot_be_told_apart(tmp_path: Path) -> None:
+    colours = np.array([(200, 0, 0), (0, 0, 9), (0, 102, 0), (90, 90, 0)], np.uint8)
+    classes = [(name, tuple(map(int, colour))) for (name, _), colour in zip(CLASSES, colours, strict=True)]
+    root = write_folder(tmp_path, save_as_grey(colours), classes=classes)
+    assert "several classes have the brightness 60. Export the labels in colours" in refusal(root)
+
+
+def test_ids_that_may_be_the_brightness_of_colours_are_asked_about(tmp_path: Path) -> None:
+    values = [7 * k % 120 for k in range(120)]  # the brightness of class k, and the id of another
+    classes = [(f"class {k}", (value, value, value + 1)) for k, value in enumerate(values)]
+    root = write_folder(tmp_path, save_values(values), truth=many(20), classes=classes)
+    assert "are class ids, and all of them are the brightness" in refusal(root)
+    shown = np.array(values, np.uint8)
+    assert wrong_pixels(opened(root, LabelSettings("ids")), lambda index: shown[many(20)(index)]) == 0
+
+
 @pytest.mark.parametrize("form", ["RGB", "RGBA", "LA", "P", "16 bit", "1 bit"])
 def test_0_and_255_in_any_form(tmp_path: Path, form: str) -> None:
     def save(path: Path, label: np.ndarray, index: int) -> None:
