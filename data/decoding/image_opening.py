@@ -7,6 +7,7 @@ is whole but of another format, a pointer or a web page is called what it is.
 from __future__ import annotations
 
 import io
+import logging
 import re
 import zlib
 from dataclasses import dataclass, field
@@ -41,6 +42,9 @@ UNREAD = {
 """Extensions of images in formats that are not read; those of them that are in `EXTENSIONS` are."""
 READ_FORMATS = f"PNG, JPEG, TIFF, BMP, WebP, GIF{', AVIF' if 'AVIF' in FORMATS else ''} and PNM"
 _SHOWN_FORMATS = {"WEBP": "WebP", "PPM": "PNM", "MPO": "JPEG"}
+
+# Of what cannot be decoded Pillow also logs a line a file, which Python prints where nobody listens.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 MAX_PIXELS = 2**26
 """Most pixels of an image, 8192 x 8192; Pillow only warns up to 178 million. In colour that many take 200 MB."""
@@ -422,8 +426,8 @@ def _why_not(content: bytes, kind: str | None, error: Exception) -> str:
         )
     if isinstance(error, UnidentifiedImageError) and kind == "TIFF" and len(content) > 100:
         return (
-            "it is a TIFF file whose kind of pixels is not read, or it is damaged. Save it as PNG, or as TIFF with 8 "
-            "bits per channel and at most 4 channels"
+            "it is a TIFF file whose kind of pixels is not read, or it is damaged. Save it as PNG or TIFF with 8 bits "
+            "per channel, in grey or with the channels red, green and blue"
         )
     # That no decoder recognises it says nothing more, and a reason must not name an address in memory.
     text = re.sub(r"<[^<>]*0x[0-9a-fA-F]+>", "it", str(error))

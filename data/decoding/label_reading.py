@@ -274,6 +274,8 @@ class LabelReading:
                 "So many colours are mostly of smoothed borders or JPEG: set data.colour_tolerance, or export labels "
                 "again without smoothing"
             )
+        if len(strange) > 1 and not any(code in self.colours for code in codes.tolist()):
+            return "No pixel has a class's colour: look whether this class file is that of these labels"
         if not self.tolerance:
             return "A colour that stands for no class needs a row in the class file with ignore true"
         return ""

@@ -67,6 +67,11 @@ def test_ids_of_segments_are_called_what_they_are(tmp_path: Path) -> None:
     assert "class * 1000 + number" in refusal(write_folder(tmp_path, save))
 
 
+def test_where_no_pixel_has_a_class_colour_the_class_file_may_be_another_ones(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, lambda path, label, index: Image.fromarray(COLOURS[label] // 2).save(path))
+    assert "No pixel has a class's colour: look whether this class file is that of these labels" in refusal(root)
+
+
 def test_a_colour_of_no_class_may_be_named_as_ignored(tmp_path: Path) -> None:
     def save(path: Path, label: np.ndarray, index: int) -> None:
         pixels = COLOURS[label]
