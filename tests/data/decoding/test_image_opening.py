@@ -6,6 +6,8 @@ import io
 import re
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +120,22 @@ def test_a_tiff_of_16_bits_is_read_as_a_png_is(tmp_path: Path) -> None:
     Image.fromarray(PIXELS[:, :, 0].astype(np.uint16) * 257).save(tmp_path / "x.tif")
     image = read_and_checked(tmp_path / "x.tif")
     assert np.array_equal(image.pixels[:, :, 1], PIXELS[:, :, 0]) and image.remarks == (SIXTEEN_BITS,)
+
+
+def test_a_tiff_of_other_pixels_is_told_which_are_read_and_pillow_prints_nothing(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "x.tif")
+    photometric, unknown = (struct.pack("<HHII", 262, 3, 1, value) for value in (2, 99))
+    content = (tmp_path / "x.tif").read_bytes()
+    assert photometric in content
+    (tmp_path / "x.tif").write_bytes(content.replace(photometric, unknown))
+    with pytest.raises(DataError, match="in grey or with the channels red, green and blue"):
+        read_and_checked(tmp_path / "x.tif")
+    program = (
+        "import sys, pathlib; from scenepalette.data.decoding.image_opening import open_image_content; "
+        "open_image_content(pathlib.Path(sys.argv[1]).read_bytes())"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "x.tif"], capture_output=True, text=True)
+    assert done.stderr.startswith("Traceback")
 
 
 @pytest.mark.parametrize("colour", [True, False], ids=["rgb", "grey"])
