@@ -16,8 +16,8 @@ TILE_MARK = "#tile"
 """Between the id of an image and the number of a tile of it, in the ids of tiles."""
 
 _TILE = re.compile(re.escape(TILE_MARK) + r"\d+$")
-_FEWEST_FRAMES = 2
-"""Frames that recordings have on average at least; two may be those of two cameras."""
+_FEWEST_FRAMES, _MOST_CAMERAS = 2, 2
+"""Frames that recordings have on average at least, and different last numbers that may be those of cameras."""
 _NUMBER = re.compile(r"(\d+)")
 _EXPORT_HASH = re.compile(r"\.rf\.\w+$")
 """What Roboflow adds to the name of each image and of each augmented copy of it."""
@@ -46,9 +46,9 @@ def sequences_of(ids: Sequence[str]) -> list[list[int]]:
     """Return the samples of each recording, in order of their frames.
 
     Ids that are equal except for their last number are frames of one recording, as `0016E5_07959` and `0016E5_07961`
-    are. Where hardly any are, the last number is not that of a frame, as in `07959_cam0` and `07961_cam0` or behind the
-    second of a time: then the number before it counts with it, and so on. An id without a number is a recording by
-    itself.
+    are. Where hardly any are, or the last number has no more than two values, it is not that of a frame, as in
+    `07959_cam0` and `07961_cam0` or behind the second of a time: then the number before it counts with it, and so on.
+    An id without a number is a recording by itself.
 
     Args:
         ids: N ids of samples.
@@ -71,7 +71,8 @@ def _divided(frames: Sequence[tuple[tuple[int, ...], int]]) -> list[list[int]]:
         recordings = defaultdict(list)
         for numbers, index in frames:
             recordings[numbers[:kept]].append(index)
-        if _FEWEST_FRAMES * len(recordings) < len(frames):
+        last = {numbers[kept] for numbers, _ in frames if kept < len(numbers)}
+        if len(last) > _MOST_CAMERAS and _FEWEST_FRAMES * len(recordings) <= len(frames):
             break
     return list(recordings.values())
 

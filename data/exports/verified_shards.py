@@ -14,7 +14,12 @@ import numpy as np
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.storage.files import sha256_of_file
-from scenepalette.data.shards.manifest import read_manifest, shard_problems, table_of_manifest
+from scenepalette.data.shards.manifest import (
+    read_manifest,
+    require_those_of_manifest,
+    shard_problems,
+    table_of_manifest,
+)
 from scenepalette.data.shards.reading import tables_of
 from scenepalette.data.shards.schema import Row, decode_row, row_problems
 
@@ -57,9 +62,7 @@ class VerifiedShards:
         """
         self.folder = folder
         self.manifest: Mapping[str, Any] = read_manifest(folder)
-        problems = shard_problems(folder, self.manifest)
-        if problems:
-            raise DataError(f"The shards in {folder} are not those of its manifest.", problems)
+        require_those_of_manifest(folder, shard_problems(folder, self.manifest))
         self.table = table_of_manifest(self.manifest)
         self._check_ids()
 

@@ -318,6 +318,20 @@ def shard_problems(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def require_those_of_manifest(folder: Path | str, problems: Sequence[str]) -> None:
+    """Refuse a folder of which `shard_problems` or `link_problems` said something.
+
+    Raises:
+        DataError: There are problems; the message names the command that says how to mend them.
+    """
+    if problems:
+        raise DataError(
+            f"The shards in {folder} are not those of its manifest. `scenepalette shards verify {folder}` says how to "
+            "mend them.",
+            problems,
+        )
+
+
 def link_problems(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
     """Say which shards are links to something else than the manifest says.
 

@@ -22,7 +22,13 @@ from scenepalette.data.arrays import PairSource, images_from_uint8
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.fitting.resampling import resample_pairs
 from scenepalette.data.shards.decoded import DecodedShards, decoded_path, write_decoded_shard
-from scenepalette.data.shards.manifest import link_problems, read_manifest, shard_problems, table_of_manifest
+from scenepalette.data.shards.manifest import (
+    link_problems,
+    read_manifest,
+    require_those_of_manifest,
+    shard_problems,
+    table_of_manifest,
+)
 from scenepalette.data.shards.places import local_shards
 from scenepalette.data.shards.reading import explained_read, open_shard, read_group
 from scenepalette.data.shards.schema import ROW_GROUP, decode_image, decode_label
@@ -78,9 +84,9 @@ class ShardPairs(Dataset[dict[str, Any]]):
             raise ConfigError(f"threads is {threads}; 1 or more is required to decode images.")
         self.folder = local_shards(folder).absolute()
         manifest = read_manifest(self.folder)
-        problems = [*shard_problems(self.folder, manifest), *link_problems(self.folder, manifest)]
-        if problems:
-            raise DataError(f"The shards in {self.folder} are not those of its manifest.", problems)
+        require_those_of_manifest(
+            self.folder, [*shard_problems(self.folder, manifest), *link_problems(self.folder, manifest)]
+        )
         self.kind: str = manifest["kind"]
         self.name = f"{manifest['source']['name']}-{self.kind}"
         self.licence: str = manifest["source"]["licence"]

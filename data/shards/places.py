@@ -10,7 +10,13 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.remote.mirror import Mirror
 from scenepalette.common.urls import is_url, without_file_scheme
-from scenepalette.data.shards.manifest import DOCUMENTS, MANIFEST_NAME, read_manifest, shard_problems
+from scenepalette.data.shards.manifest import (
+    DOCUMENTS,
+    MANIFEST_NAME,
+    read_manifest,
+    require_those_of_manifest,
+    shard_problems,
+)
 
 
 class ShardPlace:
@@ -55,8 +61,8 @@ class ShardPlace:
         """
         if self._mirror is not None:
             self._mirror.fetch([shard["name"]], {shard["name"]: shard["sha256"]})
-        elif problems := shard_problems(self.folder, {"shards": [shard]}):
-            raise DataError(f"The shards in {self.folder} are not those of its manifest.", problems)
+        else:
+            require_those_of_manifest(self.folder, shard_problems(self.folder, {"shards": [shard]}))
         return self.folder / shard["name"]
 
     def whole(self, progress: Progress = NO_PROGRESS) -> Path:

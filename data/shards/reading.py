@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from scenepalette.common.errors import DataError
-from scenepalette.data.shards.manifest import link_problems, read_manifest, table_of_manifest
+from scenepalette.data.shards.manifest import link_problems, read_manifest, require_those_of_manifest, table_of_manifest
 from scenepalette.data.shards.places import ShardPlace
 from scenepalette.data.shards.schema import SCHEMA_VERSIONS, Row, decode_row, schema_of
 
@@ -52,9 +52,7 @@ def open_folder(folder: Path | str) -> dict[str, Any]:
         DataError: As for `read_manifest`, or a link leads to other content than the manifest says.
     """
     manifest = read_manifest(folder)
-    problems = link_problems(Path(folder), manifest)
-    if problems:
-        raise DataError(f"The shards in {folder} are not those of its manifest.", problems)
+    require_those_of_manifest(folder, link_problems(Path(folder), manifest))
     return manifest
 
 

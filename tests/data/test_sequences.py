@@ -38,3 +38,9 @@ def test_two_cameras_of_each_frame_are_one_recording_in_the_order_of_the_frames(
 def test_copies_of_one_image_that_roboflow_made_are_one_recording() -> None:
     ids = ["street_jpg.rf.0a1b", "yard_jpg.rf.2c3d", "street_jpg.rf.4e5f"]
     assert sequences_of(ids) == [[0, 2], [1]]
+
+
+def test_a_part_of_some_recordings_has_the_recordings_of_the_whole() -> None:
+    ids = [f"drive{drive}_{2 * n + drive:04d}" for drive in range(2) for n in range(12)]
+    assert sequences_of(ids) == [[*range(12)], [*range(12, 24)]]
+    assert sequences_of([ids[4], ids[5], ids[16], ids[17]]) == [[0, 1], [2, 3]]

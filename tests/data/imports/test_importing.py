@@ -215,7 +215,7 @@ def test_names_in_other_capitals_or_another_unicode_form_are_found(stated: str, 
 
 
 def test_a_missing_validation_split_is_taken_from_training_and_the_test_split_stays(tmp_path: Path) -> None:
-    source = make(tmp_path / "in", {"train": [f"s{k}_0" for k in range(12)], "test": ["x", "y"]})
+    source = make(tmp_path / "in", {"train": [*"abcdefghijkl"], "test": ["x", "y"]})
     made = imported(source, "labelme", tmp_path / "out", val_share=0.25)
     assert made.pairs == {"train": 9, "val": 3, "test": 2}
     assert any("No split for validation is stated: 3 of 12" in note for note in made.notes)

@@ -20,9 +20,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.storage.files import sealed, sha256_of_file
+from scenepalette.common.storage.files import sealed, sha256_of_file, write_json
 from scenepalette.data.datasets import open_dataset
 from scenepalette.data.exports import exporting, images
+from scenepalette.data.shards.manifest import MANIFEST_NAME, read_manifest
 from scenepalette.data.shards.schema import SCHEMA
 from scenepalette.pipeline.cli.main import app
 from scenepalette.pipeline.cli.terminal import progress
@@ -141,6 +142,10 @@ def test_show_tells_of_a_row_that_cannot_be_shown(
         value = {"bytes": content.getvalue(), "path": None}
     rows[0][column] = value
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), folder / SHARD)
+    manifest = read_manifest(folder)
+    next(shard for shard in manifest["shards"] if shard["name"] == SHARD)["bytes"] = (folder / SHARD).stat().st_size
+    total = sum(shard["bytes"] for shard in manifest["shards"])
+    write_json(folder / MANIFEST_NAME, sealed({**manifest, "bytes": total}))
     for picture in ([], ["--picture", str(tmp_path / "sheet.png")]):
         output, errors = invoke("show", str(folder), "--id", rows[0]["id"], *picture, expected=1)
         assert output == "" and told in errors
