@@ -14,7 +14,7 @@ from urllib.error import URLError
 import torch
 
 from scenepalette.common.errors import AbsentError
-from scenepalette.common.storage.untrusted import foreign_content, short
+from scenepalette.common.storage.untrusted import is_lfs_pointer, is_web_page, short
 
 Network = TypeVar("Network")
 
@@ -80,8 +80,10 @@ def why_unreadable(path: Path, error: BaseException) -> str:
         return problem.strerror or str(problem)
     if not start:
         return "it is empty, 0 bytes"
-    if (foreign := foreign_content(start)) is not None:
-        return foreign
+    if is_lfs_pointer(start):
+        return "it is a Git LFS pointer, not the file itself: run git lfs pull in its repository"
+    if is_web_page(start):
+        return "it is a web page, not the file itself: download it again, logged in if need be"
     if isinstance(error, pickle.UnpicklingError):
         return "it is no file of torch.save, or holds more than tensors and plain values"
     if isinstance(error, RuntimeError) and start.startswith(b"PK") and "zip archive" in str(error):

@@ -37,16 +37,15 @@ _SHOWN = 120
 _NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
 
 
-def foreign_content(start: bytes) -> str | None:
-    """Return what lies in the place of a file that was not fetched, by its first 256 bytes; None if it is neither.
+def is_lfs_pointer(content: bytes) -> bool:
+    """Tell whether a file is a pointer of Git LFS, which lies in the place of one that was not fetched."""
+    return content.startswith(b"version https://git-lfs")
 
-    That is a web page, as a server answers that asks for a login, or a pointer of Git LFS.
-    """
-    if start.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer, not the file itself: run git lfs pull in its repository"
-    if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
-        return "it is a web page, not the file itself: download it again, logged in if need be"
-    return None
+
+def is_web_page(content: bytes) -> bool:
+    """Tell whether a file is a web page, as a server answers that asks for a login, by its first 256 bytes."""
+    start = content[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return start.startswith((b"<!doctype html", b"<html"))
 
 
 def read_file(path: Path, limit: int, *, within: Path | None = None) -> bytes:

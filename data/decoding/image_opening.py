@@ -19,7 +19,7 @@ from PIL.Image import Transpose
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import ProblemKind
-from scenepalette.common.storage.untrusted import read_file, short
+from scenepalette.common.storage.untrusted import is_lfs_pointer, is_web_page, read_file, short
 
 FORMATS: dict[str, tuple[str, ...]] = {
     "PNG": (".png",),
@@ -416,7 +416,7 @@ def _why_not(content: bytes, kind: str | None, error: Exception) -> str:
     if not content:
         return "it is empty, 0 bytes. Copy it again from its source"
     if kind is None:
-        if content.startswith(b"version https://git-lfs"):
+        if is_lfs_pointer(content):
             return "it is a Git LFS pointer, not the image itself. Run git lfs pull in its repository"
         if (foreign := _foreign(content)) is not None:
             return f"it is {foreign}; read are {READ_FORMATS}. Convert it, or put the image in its place"
@@ -445,10 +445,9 @@ def _foreign(content: bytes) -> str | None:
     for place, magic, name in _FOREIGN:
         if content.startswith(magic, place):
             return name
-    start = content[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith((b"<!doctype html", b"<html")):
+    if is_web_page(content):
         return _WEB_PAGE
-    if start.startswith((b"<svg", b"<?xml")):
+    if content[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<svg", b"<?xml")):
         return "an SVG or XML file"
     # So many letters, spaces and line breaks alone are no damaged image: an annotation, or a pointer to another file.
     is_text = len(content) >= _LEAST_TEXT and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in content[:256])
